@@ -1,0 +1,132 @@
+"""Numeric kernels of emoref: pure functions on arrays, once in plain NumPy and once fast.
+
+``load_backend(name)`` gives a :class:`Backend`, one table of functions. Every back end offers the same
+functions with the same arguments; ``"reference"`` defines what they mean.
+"""
+
+import difflib
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import cache
+from typing import Any
+
+from numpy.typing import NDArray
+
+from .errors import BackendError, DtypeError, EmorefError, ShapeError
+
+__all__ = [
+    "Backend",
+    "BackendError",
+    "DtypeError",
+    "EmorefError",
+    "ShapeError",
+    "backend_names",
+    "load_backend",
+]
+
+_PACKAGES = {"reference": ".reference", "cpu": ".cpu"}
+
+_ArrayFunction = Callable[..., NDArray[Any]]
+_ArraysFunction = Callable[..., tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A table of functions, one for every operation of the contract.
+
+    The arguments, shapes and results of a function are documented at its reference twin, for instance
+    ``emoref_kernels.reference.conv2d``.
+    """
+
+    name: str
+
+    conv2d: _ArrayFunction
+    conv2d_input_grad: _ArrayFunction
+    conv2d_weight_grad: _ArrayFunction
+    conv2d_bias_grad: _ArrayFunction
+
+    linear: _ArrayFunction
+    linear_input_grad: _ArrayFunction
+    linear_weight_grad: _ArrayFunction
+    linear_bias_grad: _ArrayFunction
+
+    batch_norm: _ArrayFunction
+    batch_norm_train: _ArraysFunction
+    batch_norm_train_grad: _ArraysFunction
+    batch_norm_grad: _ArraysFunction
+
+    relu: _ArrayFunction
+    relu_grad: _ArrayFunction
+    tanh: _ArrayFunction
+    tanh_grad: _ArrayFunction
+    add: _ArrayFunction
+    concat: _ArrayFunction
+    concat_grad: Callable[..., list[NDArray[Any]]]
+    dropout: _ArrayFunction
+    dropout_grad: _ArrayFunction
+
+    max_pool2d: _ArrayFunction
+    max_pool2d_grad: _ArrayFunction
+    avg_pool2d: _ArrayFunction
+    avg_pool2d_grad: _ArrayFunction
+    global_avg_pool2d: _ArrayFunction
+    global_avg_pool2d_grad: _ArrayFunction
+
+    softmax: _ArrayFunction
+    softmax_cross_entropy: Callable[..., float]
+    softmax_cross_entropy_grad: _ArrayFunction
+
+    sgd_update: Callable[..., None]
+    adam_update: Callable[..., None]
+
+    nondominated_ranks: _ArrayFunction
+    crowding_distance: _ArrayFunction
+    hypervolume: Callable[..., float]
+
+    def __repr__(self) -> str:
+        return f"Backend({self.name!r})"
+
+
+@cache
+def _load(name: str) -> Backend:
+    """Import the package of a known back end and collect its functions."""
+    package = importlib.import_module(_PACKAGES[name], __name__)
+    functions = {
+        field.name: getattr(package, field.name) for field in fields(Backend) if field.name != "name"
+    }
+    return Backend(name=name, **functions)
+
+
+def backend_names() -> tuple[str, ...]:
+    """Return the names that :func:`load_backend` knows."""
+    return tuple(_PACKAGES)
+
+
+def load_backend(name: str) -> Backend:
+    """Return the table of functions of a back end; its package is imported at the first call.
+
+    Parameters
+    ----------
+    name
+        ``"reference"`` (plain NumPy, float32 and float64, the definition of every function) or ``"cpu"``
+        (Numba, float32, fast; each function is compiled at its first call).
+
+    Returns
+    -------
+    Backend
+        The same object for the same name.
+
+    Raises
+    ------
+    BackendError
+        If there is no back end of that name.
+    """
+    if name in _PACKAGES:
+        return _load(name)
+    known = " and ".join(f'"{known_name}"' for known_name in _PACKAGES)
+    if name == "cuda":
+        raise BackendError(f'this version has no "cuda" back end; it has {known}')
+    nearest = difflib.get_close_matches(str(name).lower(), _PACKAGES, n=1, cutoff=0.4)
+    hint = f'; did you mean "{nearest[0]}"?' if nearest else ""
+    raise BackendError(f"there is no back end {name!r}; the known ones are {known}{hint}")

@@ -1,0 +1,234 @@
+"""Convolution and its gradients, in float32; the twins of :mod:`emoref_kernels.reference.conv`.
+
+Here the arguments are checked and the work is stated as sliding products
+(:mod:`~emoref_kernels.cpu.correlate`) and products of pixels (:mod:`~emoref_kernels.cpu.conv_weight`).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emoref_kernels.checks import (
+    PairLike,
+    check_conv2d,
+    check_conv2d_bias_grad,
+    check_conv2d_input_grad,
+    check_conv2d_weight_grad,
+)
+from emoref_kernels.cpu.conv_rows import bias_grad_rows, weight_grad_rows
+from emoref_kernels.cpu.conv_weight import weight_grad
+from emoref_kernels.cpu.correlate import Place, correlate, pack_weights, tile_height
+from emoref_kernels.cpu.gemm import flat
+
+__all__ = ["conv2d", "conv2d_bias_grad", "conv2d_input_grad", "conv2d_weight_grad"]
+
+_NO_BIAS = np.zeros(0, dtype=np.float32)
+
+
+def conv2d(
+    x: NDArray[Any],
+    w: NDArray[Any],
+    b: NDArray[Any] | None = None,
+    stride: PairLike = 1,
+    padding: PairLike = 0,
+    groups: int = 1,
+) -> NDArray[Any]:
+    """Return the 2-D cross-correlation of a batch of images with filters.
+
+    Parameters
+    ----------
+    x : ndarray of float32, shape (N, C, H, W)
+        Images.
+    w : ndarray of float32, shape (O, C / groups, R, S)
+        Filters.
+    b : ndarray of float32, shape (O,), optional
+        Bias, one value a filter.
+    stride, padding : int or (int, int)
+        Step of the window, and rows and columns of zeros on each side: (height, width).
+    groups : int
+        Number of groups; each sees its own C / groups channels.
+
+    Returns
+    -------
+    ndarray of float32, shape (N, O, OH, OW)
+        Each value is a chain of fused multiply-adds over channel, kernel row and kernel column, plus the
+        bias. Its bits depend neither on the other images and filters nor on the number of threads.
+
+    Raises
+    ------
+    ShapeError, DtypeError
+        If the arguments do not fit together, or are not float32.
+    """
+    steps, pads, y_shape = check_conv2d(x, w, b, stride, padding, groups, float64=False)
+    all_filters, channels, kernel_h, kernel_w = w.shape
+    filters = all_filters // groups
+    y = np.empty(y_shape, dtype=np.float32)
+    if x.shape[0] == 0:
+        return y
+    bias = _NO_BIAS if b is None else flat(b)
+    y_h, y_w = y_shape[2:]
+    taps = np.arange(kernel_h * kernel_w, dtype=np.int64)
+    size = channels * taps.size
+    packed = pack_weights(flat(w), groups, filters * size, filters, size, channels, taps.size, taps)
+    tap_h, tap_w = taps // kernel_w - pads[0], taps % kernel_w - pads[1]
+    place = Place(y_h, y_w, y_h, y_w)
+    correlate(flat(x), x.shape, packed, groups, filters, bias, steps, tap_h, tap_w, place, y.reshape(-1))
+    return y
+
+
+def conv2d_input_grad(
+    dy: NDArray[Any],
+    w: NDArray[Any],
+    x_shape: Sequence[int],
+    stride: PairLike = 1,
+    padding: PairLike = 0,
+    groups: int = 1,
+) -> NDArray[Any]:
+    """Return the gradient of the input of :func:`conv2d`.
+
+    Parameters
+    ----------
+    dy : ndarray of float32, shape (N, O, OH, OW)
+        Gradient of the output.
+    w : ndarray of float32, shape (O, C / groups, R, S)
+        Filters.
+    x_shape : sequence of int
+        (N, C, H, W) of the input.
+    stride, padding, groups
+        As for :func:`conv2d`.
+
+    Returns
+    -------
+    ndarray of float32, shape (N, C, H, W)
+        Gradient of the input; pixels that no window covers get 0.
+
+    Raises
+    ------
+    ShapeError, DtypeError
+        If the arguments do not fit together, or are not float32.
+    """
+    steps, pads, _ = check_conv2d_input_grad(dy, w, x_shape, stride, padding, groups, float64=False)
+    images, _, x_h, x_w = (int(extent) for extent in x_shape)
+    channels, kernel_h, kernel_w = w.shape[1:]
+    dx = np.empty((images, channels * groups, x_h, x_w), dtype=np.float32)
+    if images == 0:
+        return dx
+    # Input pixels with one remainder modulo the stride meet the same taps: a product of stride 1 each.
+    for phase_h in range(min(steps[0], x_h)):
+        rows = _phase_taps(kernel_h, phase_h, steps[0], pads[0])
+        for phase_w in range(min(steps[1], x_w)):
+            columns = _phase_taps(kernel_w, phase_w, steps[1], pads[1])
+            _input_grad_phase(dy, w, dx, groups, steps, pads, (phase_h, phase_w), rows, columns)
+    return dx
+
+
+def _phase_taps(kernel: int, phase: int, stride: int, padding: int) -> NDArray[np.int64]:
+    """Return the kernel positions that meet input positions of one remainder modulo the stride."""
+    taps = np.arange(kernel, dtype=np.int64)
+    return taps[(phase + padding - taps) % stride == 0]
+
+
+def _input_grad_phase(
+    dy: NDArray[Any],
+    w: NDArray[Any],
+    dx: NDArray[Any],
+    groups: int,
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    phase: tuple[int, int],
+    rows: NDArray[np.int64],
+    columns: NDArray[np.int64],
+) -> None:
+    """Compute the gradient of the input pixels whose remainders modulo the stride are `phase`."""
+    if rows.size == 0 or columns.size == 0:
+        dx[:, :, phase[0] :: stride[0], phase[1] :: stride[1]] = 0.0
+        return
+    all_filters, channels, kernel_h, kernel_w = w.shape
+    filters, size = all_filters // groups, kernel_h * kernel_w
+    tap_h = np.repeat((phase[0] + padding[0] - rows) // stride[0], columns.size)
+    tap_w = np.tile((phase[1] + padding[1] - columns) // stride[1], rows.size)
+    taps = (rows[:, None] * kernel_w + columns).reshape(-1)
+    packed = pack_weights(
+        flat(w), groups, filters * channels * size, channels, size, filters, channels * size, taps
+    )
+    x_h, x_w = dx.shape[2:]
+    place = Place(
+        -(-(x_h - phase[0]) // stride[0]), -(-(x_w - phase[1]) // stride[1]), x_h, x_w, *phase, *stride
+    )
+    correlate(
+        flat(dy), dy.shape, packed, groups, channels, _NO_BIAS, (1, 1), tap_h, tap_w, place, dx.reshape(-1)
+    )
+
+
+def conv2d_weight_grad(
+    dy: NDArray[Any],
+    x: NDArray[Any],
+    w_shape: Sequence[int],
+    stride: PairLike = 1,
+    padding: PairLike = 0,
+    groups: int = 1,
+) -> NDArray[Any]:
+    """Return the gradient of the filters of :func:`conv2d`.
+
+    Parameters
+    ----------
+    dy : ndarray of float32, shape (N, O, OH, OW)
+        Gradient of the output.
+    x : ndarray of float32, shape (N, C, H, W)
+        Images.
+    w_shape : sequence of int
+        (O, C / groups, R, S) of the filters.
+    stride, padding, groups
+        As for :func:`conv2d`.
+
+    Returns
+    -------
+    ndarray of float32, shape (O, C / groups, R, S)
+        Gradient of the filters, in an order of additions that the shapes alone decide; zeros for an empty
+        batch.
+
+    Raises
+    ------
+    ShapeError, DtypeError
+        If the arguments do not fit together, or are not float32.
+    """
+    steps, pads, y_shape = check_conv2d_weight_grad(dy, x, w_shape, stride, padding, groups, float64=False)
+    all_filters, channels, kernel_h, kernel_w = (int(extent) for extent in w_shape)
+    dw = np.zeros((all_filters, channels, kernel_h, kernel_w), dtype=np.float32)
+    if x.shape[0] == 0:
+        return dw
+    if tile_height(all_filters // groups) == 1:
+        weight_grad_rows(
+            flat(dy), flat(x), x.shape[0], groups, all_filters // groups, channels, *y_shape[2:],
+            *x.shape[2:], kernel_h, kernel_w, *steps, *pads, dw.reshape(-1),
+        )  # fmt: skip
+    else:
+        weight_grad(flat(dy), y_shape, flat(x), x.shape, dw.shape, steps, pads, dw.reshape(-1))
+    return dw
+
+
+def conv2d_bias_grad(dy: NDArray[Any]) -> NDArray[Any]:
+    """Return the gradient of the bias of :func:`conv2d`: the sum of `dy` over images and pixels.
+
+    Parameters
+    ----------
+    dy : ndarray of float32, shape (N, O, OH, OW)
+        Gradient of the output.
+
+    Returns
+    -------
+    ndarray of float32, shape (O,)
+        Gradient of the bias.
+
+    Raises
+    ------
+    ShapeError, DtypeError
+        If `dy` has another number of dimensions, or is not float32.
+    """
+    check_conv2d_bias_grad(dy, float64=False)
+    images, filters, y_h, y_w = dy.shape
+    db = np.empty(filters, dtype=np.float32)
+    bias_grad_rows(flat(dy), images, filters, y_h * y_w, db)
+    return db

@@ -1,0 +1,432 @@
+"""The sliding product behind the convolution and its input gradient.
+
+For every image, output row i and output column j::
+
+    y[f, i, j] = bias[f] + sum over c, t of
+                 w[f, c, t] * x[c, i * stride_h + tap_h[t], j * stride_w + tap_w[t]]
+
+with zeros outside x. A convolution has one tap (r - padding, s - padding) for each weight of its kernel. Its
+input gradient is the same product over the output's gradient, once for each remainder of the input's
+coordinates modulo the stride; for that, `Plan` says where in the result the values go.
+
+An item of work is a band of output rows of one image (or a block of small images) and a range of filters.
+Its input is copied into scratch memory: zeros around it, and one plane for each remainder of row and column
+modulo the stride, so that at any stride the values under one tap are neighbours. Then tiles of columns are
+multiplied:
+
+* "direct": the columns are the positions of a scratch plane in storage order. Each tap is then a shifted
+  view of the scratch memory, and the few columns that lie between two rows of output are dropped;
+* "gathered", for small maps, where those columns would be many: the values under one tap, of several images,
+  are copied next to each other first.
+
+Both add the same products in the same order (channel, then tap), so the bits of a value depend on neither
+the way, nor the item, nor the other images and filters, nor the threads.
+"""
+
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from emoref_kernels.cpu.gemm import BLOCK, pack_panel, tile_offsets
+from emoref_kernels.cpu.jit import jit
+from emoref_kernels.cpu.runs import add_run, add_strided, copy_run, copy_strided, gather_run
+from emoref_kernels.cpu.simd import LANES, ROWS, TILE, multiply_panels
+
+__all__ = ["Place", "correlate", "pack_weights", "tile_height"]
+
+_SCRATCH_FLOATS = 96 * 1024
+"""Most floats of padded input in an item, where one row allows it: 384 KB, so that it stays in L2."""
+
+_DIRECT_BLOCK = 256
+"""Terms of the sum for one pass over the filters when the taps overlap and need less cache."""
+
+
+@jit()
+def tile_height(filters):
+    """Return how many filters of a group make a tile: one by one, up to two cost less than a tile."""
+    return 1 if filters <= 2 else ROWS
+
+
+class Place(NamedTuple):
+    """Which positions of a larger plane a result fills.
+
+    Row i and column j of a result of `height` by `width` go to row ``first_h + i * step_h`` and column
+    ``first_w + j * step_w`` of the plane of `plane_h` by `plane_w`.
+    """
+
+    height: int
+    width: int
+    plane_h: int
+    plane_w: int
+    first_h: int = 0
+    first_w: int = 0
+    step_h: int = 1
+    step_w: int = 1
+
+
+class Plan(NamedTuple):
+    """How the work on one product is cut; every number is an extent, an offset or a count."""
+
+    images: int
+    groups: int
+    channels: int  # of one group
+    x_h: int
+    x_w: int
+    stride_h: int
+    stride_w: int
+    top: int  # first row and column that any tap reads, for output (0, 0)
+    left: int
+    phases_h: int  # scratch planes of a channel: remainders of the row,
+    phases_w: int  # and of the column, that the taps meet
+    filters: int  # of one group
+    tile_rows: int  # filters of a tile: ROWS, or 1 where there are few
+    panels: int
+    depth: int
+    block_images: int
+    band: int  # output rows of an item
+    bands: int
+    panel_items: int  # parts into which the filters of a group are cut
+    scratch_h: int
+    scratch_w: int
+    scratch_image: int  # floats of one image
+    direct: int
+
+
+@jit()
+def _fill_planes(plan, x, image, group, first_row, rows, scratch, start):
+    """Copy one image's input rows from `first_row` on into `rows` rows of each of its scratch planes.
+
+    Columns beyond the edges of x stay as they are: zero, and never written, in any item.
+    """
+    for c in range(plan.channels):
+        x_plane = ((image * plan.groups + group) * plan.channels + c) * plan.x_h
+        for phase_h in range(plan.phases_h):
+            for phase_w in range(plan.phases_w):
+                plane = start + ((c * plan.phases_h + phase_h) * plan.phases_w + phase_w) * (
+                    plan.scratch_h * plan.scratch_w
+                )
+                column = plan.left + phase_w
+                first = 0 if column >= 0 else (plan.stride_w - 1 - column) // plan.stride_w
+                last = (plan.x_w - 1 - column) // plan.stride_w + 1
+                count = max(min(last, plan.scratch_w) - first, 0)
+                for i in range(rows):
+                    target = plane + i * plan.scratch_w
+                    row = first_row + phase_h + i * plan.stride_h
+                    source = (x_plane + row) * plan.x_w + column + first * plan.stride_w
+                    if row < 0 or row >= plan.x_h:
+                        for j in range(plan.scratch_w):
+                            scratch[target + j] = 0.0
+                    elif plan.stride_w == 1:
+                        copy_run(scratch, target + first, x, source, count)
+                    else:
+                        copy_strided(scratch, target + first, x, source, count, plan.stride_w)
+
+
+@jit()
+def _pack_row(w, start, depth, depth_stride, tap_offsets, out, out_start):
+    """Copy one filter's weights in the order of the sum."""
+    taps = tap_offsets.size
+    for c in range(depth):
+        for t in range(taps):
+            out[out_start + c * taps + t] = w[start + c * depth_stride + tap_offsets[t]]
+
+
+@jit(parallel=True)
+def pack_weights(w, groups, group_stride, rows, row_stride, depth, depth_stride, tap_offsets):
+    """Pack the weights of all groups into panels of :func:`tile_height` filters.
+
+    The weight of group g, filter m, channel c and tap t is ``w[g * group_stride + m * row_stride +
+    c * depth_stride + tap_offsets[t]]``; the rest is as in :func:`~emoref_kernels.cpu.gemm.pack_panel`.
+    """
+    tile_rows = tile_height(rows)
+    panels = (rows + tile_rows - 1) // tile_rows
+    size = depth * tap_offsets.size * tile_rows
+    packed = np.empty(groups * panels * size, np.float32)
+    for item in numba.prange(groups * panels):
+        group, panel = divmod(np.int64(item), panels)
+        row = panel * tile_rows
+        start = group * group_stride + row * row_stride
+        place = np.int64(item) * size
+        if tile_rows == 1:
+            _pack_row(w, start, depth, depth_stride, tap_offsets, packed, place)
+        else:
+            pack_panel(w, start, row_stride, rows - row, depth, depth_stride, tap_offsets, packed, place)
+    return packed
+
+
+@jit()
+def _term_offsets(plan, tap_h, tap_w):
+    """Return, for each term of the sum, its distance in the scratch memory from the output's position."""
+    taps = tap_h.size
+    offsets = np.empty(plan.depth, np.int64)
+    for c in range(plan.channels):
+        for t in range(taps):
+            shift_h, phase_h = divmod(tap_h[t] - plan.top, plan.stride_h)
+            shift_w, phase_w = divmod(tap_w[t] - plan.left, plan.stride_w)
+            plane = (c * plan.phases_h + phase_h) * plan.phases_w + phase_w
+            offsets[c * taps + t] = (plane * plan.scratch_h + shift_h) * plan.scratch_w + shift_w
+    return offsets
+
+
+@jit()
+def _columns(plan, place, filters):
+    """Tabulate the columns of an item.
+
+    Returns the scratch position of each, its result position (-1: dropped), and how many columns from it
+    on lie ``step_w`` apart in the result.
+    """
+    width = plan.scratch_w if plan.direct else place.width
+    count = plan.block_images * plan.band * width
+    source, target = np.empty(count, np.int64), np.empty(count, np.int64)
+    column = 0
+    for image in range(plan.block_images):
+        for i in range(plan.band):
+            for j in range(width):
+                source[column] = image * plan.scratch_image + i * plan.scratch_w + j
+                row = image * filters * place.plane_h + i * place.step_h
+                target[column] = row * place.plane_w + j * place.step_w if j < place.width else -1
+                column += 1
+    runs = np.ones(count, np.int64)
+    for column in range(count - 2, -1, -1):
+        if target[column + 1] == target[column] + place.step_w and target[column] >= 0:
+            runs[column] = runs[column + 1] + 1
+    return source, target, runs
+
+
+@jit()
+def _gather(scratch, terms, k, k_count, source, column, columns, out):
+    """Copy the values of `columns` columns under `k_count` terms into rows of TILE, zeros behind them."""
+    width = (columns + LANES - 1) // LANES * LANES
+    for row in range(k_count):
+        gather_run(out, row * TILE, scratch, terms[k + row], columns, source, column)
+        for j in range(columns, width):
+            out[row * TILE + j] = 0.0
+
+
+@jit()
+def _store(tile, filters, bias, first_filter, target, runs, column, columns, y, start, plane, step):
+    """Add the bias and write a tile to its places, run by run of places that are `step` apart."""
+    first = 0
+    while first < columns:
+        place = target[column + first]
+        count = min(runs[column + first], columns - first)
+        if place >= 0:
+            for f in range(filters):
+                addend = bias[first_filter + f] if bias.size else np.float32(0.0)
+                if step == 1:
+                    add_run(y, start + f * plane + place, tile, f * TILE + first, count, addend)
+                else:
+                    add_strided(y, start + f * plane + place, tile, f * TILE + first, count, step, addend)
+        first += count
+
+
+@jit(inline="always")
+def _correlate_item(
+    item, plan, place, x, packed, bias, terms, source, target, runs, offsets, y, scratch, tile, rows_of_b
+):
+    """Compute the filters of one item in all its columns."""
+    item, part = divmod(item, plan.panel_items)
+    item, group = divmod(item, plan.groups)
+    block, band = divmod(item, plan.bands)
+    image, i = block * plan.block_images, band * plan.band
+    images = min(plan.block_images, plan.images - image)
+    rows = min(plan.band, place.height - i)
+    scratch_rows = plan.scratch_h - plan.band + rows
+    for n in range(images):
+        first_row = i * plan.stride_h + plan.top
+        _fill_planes(plan, x, image + n, group, first_row, scratch_rows, scratch, n * plan.scratch_image)
+    first_panel = plan.panels * part // plan.panel_items
+    panels = plan.panels * (part + 1) // plan.panel_items - first_panel
+    filters = min(panels * plan.tile_rows, plan.filters - first_panel * plan.tile_rows)
+    first_filter = group * plan.filters + first_panel * plan.tile_rows
+    all_filters = plan.groups * plan.filters
+    plane = place.plane_h * place.plane_w
+    a_panel = plan.depth * plan.tile_rows
+    a_start = (group * plan.panels + first_panel) * a_panel
+    y_start = (image * all_filters + first_filter) * plane
+    y_start += (place.first_h + i * place.step_h) * place.plane_w + place.first_w
+    if plan.direct:
+        columns, step = (rows - 1) * plan.scratch_w + place.width, _DIRECT_BLOCK
+    else:
+        columns, step = images * rows * place.width, BLOCK
+    for column in range(0, columns, TILE):
+        own = min(TILE, columns - column)
+        vectors = (own + LANES - 1) // LANES
+        for k in range(0, plan.depth, step):
+            count = min(step, plan.depth - k)
+            a_place = a_start + k * plan.tile_rows
+            more = 1 if k else 0
+            if plan.direct:
+                b, b_start, b_offsets, b_k = scratch, column, terms, k
+            else:
+                _gather(scratch, terms, k, count, source, column, own, rows_of_b)
+                b, b_start, b_offsets, b_k = rows_of_b, 0, offsets, 0
+            multiply_panels(
+                tile, 0, TILE, packed, a_place, a_panel, panels, b, b_start, b_offsets, b_k, count, more,
+                plan.tile_rows, vectors,
+            )  # fmt: skip
+        _store(tile, filters, bias, first_filter, target, runs, column, own, y, y_start, plane, place.step_w)
+
+
+@jit()
+def _correlate_chunk(chunk, chunks, items, plan, place, x, packed, bias, terms, source, target, runs, y):
+    """Compute every chunks-th item; they share scratch memory, so that pages are touched once."""
+    scratch = np.zeros(plan.block_images * plan.scratch_image + TILE, np.float32)
+    tile = np.empty(plan.panels * plan.tile_rows * TILE, np.float32)
+    rows_of_b = np.empty(1 if plan.direct else BLOCK * TILE, np.float32)
+    offsets = tile_offsets(BLOCK)
+    for item in range(chunk, items, chunks):
+        _correlate_item(
+            item,
+            plan,
+            place,
+            x,
+            packed,
+            bias,
+            terms,
+            source,
+            target,
+            runs,
+            offsets,
+            y,
+            scratch,
+            tile,
+            rows_of_b,
+        )
+
+
+@jit(parallel=True)
+def _correlate(plan, place, threads, x, packed, bias, tap_h, tap_w, y):
+    terms = _term_offsets(plan, tap_h, tap_w)
+    source, target, runs = _columns(plan, place, plan.groups * plan.filters)
+    blocks = (plan.images + plan.block_images - 1) // plan.block_images
+    items = blocks * plan.bands * plan.groups * plan.panel_items
+    chunks = min(items, threads)
+    for chunk in numba.prange(chunks):
+        _correlate_chunk(
+            np.int64(chunk), chunks, items, plan, place, x, packed, bias, terms, source, target, runs, y
+        )
+
+
+def _ceil_div(a: int, b: int) -> int:
+    return -(-a // b)
+
+
+def make_plan(
+    x_shape: tuple[int, int, int, int],
+    groups: int,
+    filters: int,
+    stride: tuple[int, int],
+    tap_h: NDArray[np.int64],
+    tap_w: NDArray[np.int64],
+    place: Place,
+    threads: int,
+) -> Plan:
+    """Cut a product into items; the cut changes the time, never a bit of the result.
+
+    Parameters
+    ----------
+    x_shape : tuple of int
+        (N, C, H, W) of the input.
+    groups, filters : int
+        Number of groups, and filters of each.
+    stride : tuple of int
+        Rows and columns from one output to the next.
+    tap_h, tap_w : ndarray of int64
+        Row and column of each tap, for output (0, 0).
+    place : Place
+        Size and place of the result.
+    threads : int
+        Number of threads that the items should keep busy.
+
+    Returns
+    -------
+    Plan
+        The cut.
+    """
+    images, all_channels, x_h, x_w = x_shape
+    channels = all_channels // groups
+    top, left = int(tap_h.min()), int(tap_w.min())
+    span_h, span_w = int(tap_h.max()) - top + 1, int(tap_w.max()) - left + 1
+    phases_h, phases_w = min(span_h, stride[0]), min(span_w, stride[1])
+    halo = (span_h - 1) // stride[0]
+    scratch_w = place.width + (span_w - 1) // stride[1]
+    scratch_row = channels * phases_h * phases_w * scratch_w
+    tile_rows = int(tile_height(filters))
+    panels = _ceil_div(filters, tile_rows)
+    depth = channels * tap_h.size
+    pixels = place.height * place.width
+
+    # One step of the sum takes about half a cycle for each vector and filter; gathering a value takes 1.
+    panel_cycles = panels * tile_rows / 2
+    direct_cycles = _ceil_div((place.height - 1) * scratch_w + place.width, LANES) * panel_cycles
+    direct = direct_cycles <= pixels * (panel_cycles / LANES + 1)
+
+    rows_allowed = max(_SCRATCH_FLOATS // scratch_row - halo, 1)
+    wanted = _ceil_div(4 * threads, images * groups)
+    least = max(_ceil_div(place.height, wanted), _ceil_div(2 * TILE, place.width))
+    band = min(place.height, rows_allowed, least)
+    bands = _ceil_div(place.height, band)
+    block_images = 1
+    if bands == 1 and not direct:
+        block_images = _block_images(images, groups, pixels, (band + halo) * scratch_row, threads)
+    items = _ceil_div(images, block_images) * bands * groups
+    panel_items = min(panels, _ceil_div(threads, items))
+    return Plan(
+        images, groups, channels, x_h, x_w, *stride, top, left, phases_h, phases_w, filters, tile_rows,
+        panels, depth,
+        block_images, band, bands, panel_items, band + halo, scratch_w, (band + halo) * scratch_row,
+        int(direct),
+    )  # fmt: skip
+
+
+def _block_images(images: int, groups: int, pixels: int, scratch_image: int, threads: int) -> int:
+    """Choose how many small images share a tile: whole tiles of columns, and work for all threads."""
+    unit = _ceil_div(TILE, pixels)
+    most = min(
+        _SCRATCH_FLOATS // scratch_image, _ceil_div(4 * TILE, pixels), _ceil_div(images * groups, 4 * threads)
+    )
+    return min(max(most // unit, 1) * unit, _ceil_div(images, threads))
+
+
+def correlate(
+    x: NDArray[Any],
+    x_shape: tuple[int, int, int, int],
+    packed: NDArray[Any],
+    groups: int,
+    filters: int,
+    bias: NDArray[Any],
+    stride: tuple[int, int],
+    tap_h: NDArray[np.int64],
+    tap_w: NDArray[np.int64],
+    place: Place,
+    y: NDArray[Any],
+) -> None:
+    """Compute the product of this module's heading into `y`.
+
+    Parameters
+    ----------
+    x : ndarray of float32, 1-D
+        Input of shape `x_shape` (N, C, H, W), N at least 1, flat.
+    x_shape : tuple of int
+        Its shape.
+    packed : ndarray of float32, 1-D
+        Weights from :func:`pack_weights`, the taps in the order of `tap_h` and `tap_w`.
+    groups, filters : int
+        Number of groups, and filters of each.
+    bias : ndarray of float32, 1-D
+        One value for each filter of all groups, or of length 0.
+    stride : tuple of int
+        Rows and columns of the input from one output to the next.
+    tap_h, tap_w : ndarray of int64
+        Row and column of each tap, for output (0, 0); may be negative.
+    place : Place
+        Size of the result, and its place in the planes of `y`.
+    y : ndarray of float32, 1-D
+        Planes of groups * filters channels for each image; the result's places are written.
+    """
+    threads = numba.get_num_threads()
+    plan = make_plan(x_shape, groups, filters, stride, tap_h, tap_w, place, threads)
+    _correlate(plan, place, threads, x, packed, bias, tap_h, tap_w, y)

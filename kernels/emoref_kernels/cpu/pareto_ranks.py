@@ -1,0 +1,283 @@
+"""Non-dominated sorting compiled with Numba: the ranks of the reference in O(N log N) to O(M N**2 / 64).
+
+All methods visit the points in lexicographic order, so that none can be dominated by a later one, and put
+each into the first front that does not dominate it. That front is found by binary search, since a point
+that front k dominates is also dominated by front k - 1 (efficient non-dominated sort: Zhang, Tian, Cheng,
+Jin, IEEE Trans. Evol. Comput. 19(2), 2015). They differ in how a front is asked whether it dominates a
+point:
+
+* one or two objectives: the front's smallest last value is compared with the point's;
+* three: the front's last two objectives are kept as a staircase, which is searched by bisection;
+* more, up to some hundred points: the front's members are compared one by one, newest first;
+* more objectives and points: the set of a point's dominators, found for all points at once with one
+  running bit set an objective, is intersected with the set of the front's members.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emoref_kernels.cpu.jit import jit
+from emoref_kernels.pareto_checks import check_objectives
+
+__all__ = ["nondominated_ranks"]
+
+_BIT_SETS_FROM = 150
+_BIT_SETS_TO = 30_000  # points; the sets take N**2 / 8 bytes
+
+
+def nondominated_ranks(F: Any) -> NDArray[np.int64]:
+    """Rank points by non-dominated sorting; see `emoref_kernels.reference.pareto.nondominated_ranks`.
+
+    Parameters
+    ----------
+    F
+        Objective values (N, M), N >= 1.
+
+    Returns
+    -------
+    numpy.ndarray
+        Ranks from 0, int64 (N,); rows with a non-finite value share the rank after all others.
+
+    Raises
+    ------
+    ShapeError, DtypeError
+        If `F` is no two-dimensional, non-empty array of real numbers.
+    """
+    F = check_objectives(F)
+    finite = np.isfinite(F)
+    if finite.all():
+        return _finite_ranks(F)
+    rows = finite.all(axis=1)
+    ranks = np.zeros(F.shape[0], dtype=np.int64)
+    if rows.any():
+        ranks[rows] = _finite_ranks(F[rows])
+        ranks[~rows] = ranks.max() + 1
+    return ranks
+
+
+def _finite_ranks(F: NDArray[np.float64]) -> NDArray[np.int64]:
+    count, objectives = F.shape
+    order = np.argsort(F[:, 0])
+    first = F[order, 0]
+    if (first[1:] == first[:-1]).any():
+        order = np.lexsort(F.T[::-1])
+    if objectives <= 2:
+        return _ranks_by_minimum(F, order)
+    points = F[order]
+    if objectives == 3:
+        return _ranks_by_staircase(points, order)
+    if _BIT_SETS_FROM <= count <= _BIT_SETS_TO:
+        orders = np.argsort(np.ascontiguousarray(points.T[1:]), axis=1)
+        return _ranks_by_bit_sets(points, orders, order)
+    return _ranks_by_members(points, order)
+
+
+@jit()
+def _equal(P, a, b):
+    for m in range(P.shape[1]):  # noqa: SIM110 (Numba compiles loops, not generators)
+        if P[a, m] != P[b, m]:
+            return False
+    return True
+
+
+@jit()
+def _ranks_by_minimum(F, order):
+    """Rank one- or two-objective points, given their lexicographic order."""
+    count = order.size
+    last = F.shape[1] - 1
+    ranks = np.empty(count, np.int64)
+    smallest = np.empty(count)  # of each front, in the last objective; grows from front to front
+    fronts = 0
+    for i in range(count):
+        row = order[i]
+        if i > 0 and _equal(F, order[i - 1], row):
+            ranks[row] = ranks[order[i - 1]]
+            continue
+        value = F[row, last]
+        low, high = 0, fronts
+        while low < high:
+            middle = (low + high) // 2
+            if smallest[middle] <= value:
+                low = middle + 1
+            else:
+                high = middle
+        if low == fronts:
+            fronts += 1
+        smallest[low] = value
+        ranks[row] = low
+    return ranks
+
+
+@jit()
+def _ranks_by_members(P, order):
+    """Rank points `P` in lexicographic order; `order` holds their rows in the result."""
+    count = P.shape[0]
+    ranks = np.empty(count, np.int64)
+    # The members of each front as a linked list, newest first: a late point is most likely dominated by
+    # one that came shortly before it.
+    newest = np.empty(count, np.int64)
+    older = np.empty(count, np.int64)
+    fronts = 0
+    for i in range(count):
+        if i > 0 and _equal(P, i - 1, i):
+            ranks[order[i]] = ranks[order[i - 1]]
+            continue
+        low, high = 0, fronts
+        while low < high:
+            middle = (low + high) // 2
+            member = newest[middle]
+            while member >= 0 and not _nowhere_larger(P, member, i):
+                member = older[member]
+            if member >= 0:
+                low = middle + 1
+            else:
+                high = middle
+        if low == fronts:
+            fronts += 1
+            newest[low] = -1
+        older[i] = newest[low]
+        newest[low] = i
+        ranks[order[i]] = low
+    return ranks
+
+
+@jit()
+def _nowhere_larger(P, a, b):
+    """Return whether a dominates b, for a before b in lexicographic order and different from it."""
+    for m in range(1, P.shape[1]):  # noqa: SIM110
+        if P[a, m] > P[b, m]:
+            return False
+    return True
+
+
+# ------------------------------------------------------------------------------------ three objectives
+
+
+@jit()
+def _ranks_by_staircase(P, order):
+    """Rank three-objective points `P` in lexicographic order."""
+    count = P.shape[0]
+    ranks = np.empty(count, np.int64)
+    # The staircase of front f is y[start[f] : start[f] + size[f]] ascending, and z there descending. One
+    # that grows beyond its room moves to the end of the pool with twice the room; since every front has
+    # at least one point, all rooms together are at most 4 count, and those left behind as much again.
+    y, z = np.empty(8 * count), np.empty(8 * count)
+    start, size, room = np.empty(count, np.int64), np.empty(count, np.int64), np.empty(count, np.int64)
+    used, fronts = 0, 0
+    for i in range(count):
+        if i > 0 and _equal(P, i - 1, i):
+            ranks[order[i]] = ranks[order[i - 1]]
+            continue
+        new_y, new_z = P[i, 1], P[i, 2]
+        low, high = 0, fronts
+        while low < high:
+            middle = (low + high) // 2
+            begin, end = start[middle], start[middle] + size[middle]
+            at = begin + np.searchsorted(y[begin:end], new_y, side="right") - 1
+            if at >= begin and z[at] <= new_z:
+                low = middle + 1
+            else:
+                high = middle
+        if low == fronts:
+            start[low], size[low], room[low] = used, 0, 4
+            used += 4
+            fronts += 1
+        elif size[low] == room[low]:
+            for k in range(size[low]):
+                y[used + k], z[used + k] = y[start[low] + k], z[start[low] + k]
+            start[low] = used
+            room[low] *= 2
+            used += room[low]
+        begin = start[low]
+        size[low] = _add_step(
+            y[begin : begin + room[low]], z[begin : begin + room[low]], size[low], new_y, new_z
+        )
+        ranks[order[i]] = low
+    return ranks
+
+
+@jit()
+def _add_step(y, z, size, new_y, new_z):
+    """Insert a step that no other dominates, drop those that it dominates, and return how many there are."""
+    at = np.searchsorted(y[:size], new_y)
+    end = at
+    while end < size and z[end] >= new_z:
+        end += 1
+    shift = at + 1 - end
+    if shift > 0:
+        for k in range(size - 1, end - 1, -1):
+            y[k + 1], z[k + 1] = y[k], z[k]
+    elif shift < 0:
+        for k in range(end, size):
+            y[k + shift], z[k + shift] = y[k], z[k]
+    y[at], z[at] = new_y, new_z
+    return size + shift
+
+
+# -------------------------------------------------------------------------------------------- bit sets
+
+
+@jit()
+def _ranks_by_bit_sets(P, orders, order):
+    """Rank points `P` in lexicographic order; `orders` sorts each objective but the first."""
+    count = P.shape[0]
+    words = (count + 63) // 64
+    dominators = _dominators(P, orders)
+    members = np.zeros((count, words), np.uint64)
+    ranks = np.empty(count, np.int64)
+    fronts = 0
+    for i in range(count):
+        if i > 0 and _equal(P, i - 1, i):
+            ranks[order[i]] = ranks[order[i - 1]]
+            continue
+        low, high = 0, fronts
+        while low < high:
+            middle = (low + high) // 2
+            if _intersect(dominators[i], members[middle], i // 64 + 1):
+                low = middle + 1
+            else:
+                high = middle
+        if low == fronts:
+            fronts += 1
+        members[low, i // 64] |= np.uint64(1) << np.uint64(i % 64)
+        ranks[order[i]] = low
+    return ranks
+
+
+@jit()
+def _dominators(P, orders):
+    """Return for each point the set of earlier points that are nowhere larger."""
+    count = P.shape[0]
+    words = (count + 63) // 64
+    sets = np.empty((count, words), np.uint64)
+    for i in range(count):
+        sets[i, : i // 64] = ~np.uint64(0)
+        sets[i, i // 64] = (np.uint64(1) << np.uint64(i % 64)) - np.uint64(1)
+    not_larger = np.empty(words, np.uint64)
+    for m in range(1, P.shape[1]):
+        ascending = orders[m - 1]
+        not_larger[:] = np.uint64(0)
+        first = 0
+        while first < count:
+            end = first
+            while end < count and P[ascending[end], m] == P[ascending[first], m]:
+                i = ascending[end]
+                not_larger[i // 64] |= np.uint64(1) << np.uint64(i % 64)
+                end += 1
+            for k in range(first, end):
+                i = ascending[k]
+                row = sets[i]
+                for w in range(i // 64 + 1):
+                    row[w] &= not_larger[w]
+            first = end
+    return sets
+
+
+@jit()
+def _intersect(a, b, words):
+    for w in range(words):  # noqa: SIM110
+        if a[w] & b[w] != np.uint64(0):
+            return True
+    return False

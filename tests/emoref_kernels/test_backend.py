@@ -1,0 +1,72 @@
+"""The table of functions: what it offers, and how it refuses."""
+
+import inspect
+import subprocess
+import sys
+from dataclasses import FrozenInstanceError, fields
+
+import pytest
+
+from emoref_kernels import Backend, BackendError, load_backend
+
+OPERATIONS = [field.name for field in fields(Backend) if field.name != "name"]
+BACKENDS = ("reference", "cpu")
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_loading_twice_gives_the_same_table(name: str) -> None:
+    backend = load_backend(name)
+    assert backend is load_backend(name)
+    assert backend.name == name
+    assert repr(backend) == f"Backend('{name}')"
+    with pytest.raises(FrozenInstanceError):
+        backend.conv2d = None
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_package_exports_exactly_the_table(name: str) -> None:
+    load_backend(name)
+    package = sys.modules[f"emoref_kernels.{name}"]
+    assert sorted(package.__all__) == sorted(OPERATIONS)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_signatures_are_equal_in_all_back_ends(operation: str) -> None:
+    reference, *others = (_parameters(getattr(load_backend(name), operation)) for name in BACKENDS)
+    for other in others:
+        assert other == reference
+
+
+def _parameters(function: object) -> list[tuple[str, object, object]]:
+    parameters = inspect.signature(function).parameters.values()
+    return [(parameter.name, parameter.kind, parameter.default) for parameter in parameters]
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_every_function_is_documented(operation: str) -> None:
+    for name in BACKENDS:
+        assert inspect.getdoc(getattr(load_backend(name), operation)), f"{name}.{operation}"
+    assert "Returns" in inspect.getdoc(getattr(load_backend("reference"), operation)) or operation in {
+        "sgd_update",
+        "adam_update",
+    }
+
+
+def test_unknown_back_end_names_the_known_and_the_nearest() -> None:
+    with pytest.raises(BackendError, match='"reference" and "cpu"; did you mean "reference"'):
+        load_backend("refernce")
+    with pytest.raises(BackendError, match=r"""'zzz'; the known ones are "reference" and "cpu"$"""):
+        load_backend("zzz")
+
+
+def test_cuda_is_refused() -> None:
+    with pytest.raises(BackendError, match='this version has no "cuda" back end'):
+        load_backend("cuda")
+
+
+def test_reference_is_loaded_without_numba() -> None:
+    code = (
+        "import sys, emoref_kernels; emoref_kernels.load_backend('reference'); "
+        "assert 'numba' not in sys.modules and 'emoref_kernels.cpu' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": ":".join(sys.path)}, check=True)
