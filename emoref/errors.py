@@ -1,0 +1,54 @@
+"""Every error that a user of emoref can meet.
+
+The kernels' own errors are re-exported, so ``from emoref.errors import ...`` is all that a caller needs.
+All derive from :class:`EmorefError`; the command line prints their text and ends with exit code 2.
+"""
+
+from emoref_kernels.errors import BackendError, DtypeError, EmorefError, ShapeError
+
+__all__ = [
+    "BackendError",
+    "ConfigError",
+    "DataError",
+    "DtypeError",
+    "EmorefError",
+    "FileFormatError",
+    "MissingDependencyError",
+    "NetworkError",
+    "ProblemError",
+    "RunFolderError",
+    "ShapeError",
+    "TrainingDivergedError",
+]
+
+
+class DataError(EmorefError):
+    """A data file or data set that is missing, damaged or contradicts itself."""
+
+
+class NetworkError(EmorefError):
+    """A network description that cannot work; names the node."""
+
+
+class ProblemError(EmorefError):
+    """An optimisation problem, its bounds or its objective values that make no sense."""
+
+
+class ConfigError(EmorefError):
+    """An experiment's configuration with an unknown, missing or impossible entry; names the field."""
+
+
+class FileFormatError(EmorefError):
+    """A file of ours that is truncated, not what it should be, or of a newer format version."""
+
+
+class RunFolderError(EmorefError):
+    """A run folder that is missing, holds another run, or lacks what the command needs."""
+
+
+class TrainingDivergedError(EmorefError):
+    """The loss became NaN or infinite; names epoch, step and learning rate."""
+
+
+class MissingDependencyError(EmorefError):
+    """An optional package is needed and not installed; names the extra to install."""
