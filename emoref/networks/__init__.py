@@ -1,0 +1,81 @@
+"""The networks that emoref knows by name."""
+
+import difflib
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from emoref.errors import NetworkError
+from emoref.networks import small
+from emoref.nn import Network
+
+__all__ = ["build", "names"]
+
+# Each entry is a function (input_shape, classes, *, options) -> Network; the default of its first argument
+# is the input that the network was made for.
+_BUILDERS: dict[str, Callable[..., Network]] = {
+    "lenet": small.lenet,
+    "lenet5": small.lenet5,
+    "conv1": small.conv1,
+    "conv2": small.conv2,
+    "conv3": small.conv3,
+    "conv4": small.conv4,
+    "mlp": small.mlp,
+}
+
+
+def names() -> list[str]:
+    """Return the names that :func:`build` knows."""
+    return list(_BUILDERS)
+
+
+def build(
+    name: str, input_shape: tuple[int, ...] | None = None, classes: int = 10, **options: Any
+) -> Network:
+    """Build a network by its name.
+
+    Parameters
+    ----------
+    name : str
+        One of :func:`names`.
+    input_shape : tuple of int, optional
+        (channels, height, width); left out, the one that the network was made for.
+    classes : int
+        Number of classes, the size of the output.
+    **options
+        The network's own options, for instance ``widths``; see the functions in
+        :mod:`emoref.networks.small`.
+
+    Returns
+    -------
+    Network
+        The architecture; parameters come from its ``init(seed)``.
+
+    Raises
+    ------
+    NetworkError
+        If the name or an option is unknown (the nearest one is suggested), or if the shape does not fit.
+
+    Examples
+    --------
+    >>> import emoref
+    >>> net = emoref.networks.build("lenet", input_shape=(1, 28, 28), classes=10)
+    >>> sum(row.parameters for row in net.layer_table()), sum(row.macs for row in net.layer_table())
+    (431080, 2293000)
+    """
+    if name not in _BUILDERS:
+        raise NetworkError(f"there is no network called {name!r}{_hint(str(name), names())}")
+    builder = _BUILDERS[name]
+    parameters = inspect.signature(builder).parameters
+    known = [p.name for p in parameters.values() if p.kind is inspect.Parameter.KEYWORD_ONLY]
+    for option in options:
+        if option not in known:
+            raise NetworkError(f"network {name!r} has no option {option!r}{_hint(option, known)}")
+    if input_shape is None:
+        input_shape = parameters["input_shape"].default
+    return builder(tuple(input_shape), classes, **options)
+
+
+def _hint(word: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.4)
+    return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"

@@ -1,0 +1,466 @@
+"""Running networks: whole, in part, forward and backward, and measuring their error.
+
+Every function takes a network, its parameters and the name of a back end (or a loaded one). Nothing here
+changes parameters.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from emoref.errors import DataError, NetworkError
+from emoref.nn.batches import ArrayData, TrainData, check_labels, slices
+from emoref.nn.graph import INPUT, Network, Node
+from emoref.nn.ops import Context
+from emoref_kernels import load_backend
+
+__all__ = [
+    "Evaluation",
+    "StepResult",
+    "Tape",
+    "backward",
+    "evaluate",
+    "evaluate_data",
+    "forward",
+    "loss_and_gradients",
+    "predict",
+    "run_nodes",
+]
+
+Array = NDArray[Any]
+Params = Mapping[str, Array]
+
+
+def backend_of(backend: Any) -> Any:
+    """Return the back end of that name, or `backend` itself if it is a loaded one."""
+    return load_backend(backend) if isinstance(backend, str) else backend
+
+
+@dataclass(frozen=True)
+class Tape:
+    """One forward pass, as :func:`backward` needs it.
+
+    Attributes
+    ----------
+    net, params, backend
+        What ran; the parameters must not change before :func:`backward` has run.
+    output : ndarray
+        Result of the last node: logits (N, classes).
+    activations : dict of str to ndarray
+        Results of the nodes that the caller asked to keep.
+    contexts : dict of str to Context
+        Each node's notes.
+    """
+
+    net: Network
+    params: Params
+    backend: Any
+    output: Array
+    activations: dict[str, Array]
+    contexts: dict[str, Context] = field(repr=False)
+
+    @property
+    def buffer_updates(self) -> dict[str, Array]:
+        """New running statistics of the batch norms after a pass in training mode, by parameter name."""
+        return {k: v for context in self.contexts.values() for k, v in context.buffer_updates.items()}
+
+
+def check_batch(net: Network, images: Array) -> None:
+    """Raise NetworkError if `images` is not a batch of the network's inputs."""
+    if not isinstance(images, np.ndarray) or images.dtype.kind != "f":
+        found = images.dtype if isinstance(images, np.ndarray) else type(images).__name__
+        raise NetworkError(f'network "{net.name}": images must be floating-point arrays, got {found}')
+    if images.shape[1:] != net.input_shape or images.ndim == 0:
+        wanted = ("N", *net.input_shape)
+        raise NetworkError(
+            f'network "{net.name}": node "{INPUT}" wants images of shape ({", ".join(map(str, wanted))}), '
+            f"got {images.shape}"
+        )
+
+
+def _check_node_params(net: Network, nodes: Iterable[Node], params: Params) -> None:
+    for node in nodes:
+        for leaf, shape in node.kind.param_shapes(node, net.input_shapes(node)).items():
+            name = f"{node.name}.{leaf}"
+            if name not in params:
+                raise NetworkError(f'node "{node.name}": parameter "{name}" {shape} is missing')
+            if params[name].shape != shape:
+                raise NetworkError(
+                    f'node "{node.name}": parameter "{name}" must have shape {shape}, '
+                    f"got {params[name].shape}"
+                )
+
+
+def _run(
+    nodes: Sequence[Node],
+    params: Params,
+    values: dict[str, Array],
+    keep: Collection[str],
+    k: Any,
+    new_context: Callable[[str], Context],
+) -> None:
+    """Run `nodes` in order on `values`, dropping each value after its last use unless it is in `keep`."""
+    uses = Counter(source for node in nodes for source in node.inputs)
+    for node in nodes:
+        inputs = [values[source] for source in node.inputs]
+        values[node.name] = node.kind.forward(k, node, params, inputs, new_context(node.name))
+        uses.subtract(node.inputs)
+        for source in set(node.inputs):
+            if not uses[source] and source not in keep:
+                del values[source]
+
+
+def forward(
+    net: Network,
+    params: Params,
+    images: Array,
+    *,
+    mode: str = "train",
+    backend: Any = "cpu",
+    rng: np.random.Generator | None = None,
+    keep: Collection[str] = (),
+) -> Tape:
+    """Run a network and keep what :func:`backward` needs.
+
+    Parameters
+    ----------
+    net : Network
+        The architecture.
+    params : dict of str to ndarray
+        Its parameters; not changed (see :attr:`Tape.buffer_updates`).
+    images : ndarray, shape (N, *input_shape)
+        One batch.
+    mode : {"train", "eval"}
+        In training mode batch norms use the batch's statistics and dropout drops values.
+    backend : str or Backend
+        Which kernels compute.
+    rng : numpy.random.Generator, optional
+        Source of the dropout masks, drawn in the order of the nodes; needed in training mode with dropout.
+    keep : collection of str
+        Nodes whose results :attr:`Tape.activations` shall hold.
+
+    Returns
+    -------
+    Tape
+        The result and what led to it.
+
+    Raises
+    ------
+    NetworkError
+        If the images or parameters do not fit; names the node and the shapes.
+    """
+    if mode not in ("train", "eval"):
+        raise NetworkError(f'mode must be "train" or "eval", got {mode!r}')
+    check_batch(net, images)
+    _check_node_params(net, net.nodes, params)
+    k = backend_of(backend)
+    for name in keep:
+        _ = name == INPUT or net.node(name)
+    contexts: dict[str, Context] = {}
+
+    def new_context(name: str) -> Context:
+        contexts[name] = Context(train=mode == "train", rng=rng)
+        return contexts[name]
+
+    values = {INPUT: images}
+    _run(net.nodes, params, values, {*keep, net.output.name}, k, new_context)
+    return Tape(net, params, k, values[net.output.name], {name: values[name] for name in keep}, contexts)
+
+
+def backward(tape: Tape, dy: Array, nodes: Collection[str] = ()) -> dict[str, Array]:
+    """Return the gradients of a forward pass.
+
+    Parameters
+    ----------
+    tape : Tape
+        What :func:`forward` returned; may be used again, for another `dy`.
+    dy : ndarray, of the shape of ``tape.output``
+        Gradient of the loss in the network's result.
+    nodes : collection of str
+        Nodes (or ``"input"``) whose results' gradients are wanted too.
+
+    Returns
+    -------
+    dict of str to ndarray
+        Gradient of every trainable parameter by its name, and of the results of `nodes` by theirs.
+
+    Raises
+    ------
+    NetworkError
+        If `dy` has another shape than the result, or a node is unknown.
+    """
+    net, k = tape.net, tape.backend
+    if dy.shape != tape.output.shape:
+        raise NetworkError(f"dy must have the shape of the result {tape.output.shape}, got {dy.shape}")
+    needed = _needing_gradients(net, nodes)
+    pending, grads = {net.output.name: dy}, {}
+    for node in reversed(net.nodes):
+        if node.name not in pending:
+            continue
+        out = pending.pop(node.name)
+        if node.name in nodes:
+            grads[node.name] = out
+        context = tape.contexts[node.name]
+        context.needs_input_grad = any(source in needed for source in node.inputs)
+        if not context.needs_input_grad and not node.kind.param_shapes(node, net.input_shapes(node)):
+            continue
+        input_grads, param_grads = node.kind.backward(k, node, tape.params, out, context)
+        grads.update(param_grads)
+        for source, dx in zip(node.inputs, input_grads, strict=True):
+            if source in needed and dx is not None:
+                pending[source] = k.add(pending[source], dx) if source in pending else dx
+    if INPUT in nodes:
+        grads[INPUT] = pending[INPUT]
+    return grads
+
+
+def _needing_gradients(net: Network, nodes: Collection[str]) -> set[str]:
+    """Return the names of the results on the way from the loss to a parameter or to one of `nodes`."""
+    for name in nodes:
+        _ = name == INPUT or net.node(name)
+    needed = set(nodes)
+    for node in net.nodes:
+        has_params = bool(node.kind.param_shapes(node, net.input_shapes(node)))
+        if has_params or any(source in needed for source in node.inputs):
+            needed.add(node.name)
+    return needed
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """Loss and gradients of one training batch.
+
+    Attributes
+    ----------
+    loss : float
+        Mean cross-entropy of the batch, in nats.
+    wrong : int
+        Wrong predictions in the batch, from the same forward pass.
+    grads : dict of str to ndarray
+        Gradient of the loss in every trainable parameter.
+    buffer_updates : dict of str to ndarray
+        New running statistics of the batch norms.
+    """
+
+    loss: float
+    wrong: int
+    grads: dict[str, Array]
+    buffer_updates: dict[str, Array]
+
+
+def loss_and_gradients(
+    net: Network,
+    params: Params,
+    images: Array,
+    labels: NDArray[np.int64],
+    *,
+    backend: Any = "cpu",
+    rng: np.random.Generator | None = None,
+) -> StepResult:
+    """Return the mean softmax cross-entropy of one batch and its gradients, in training mode.
+
+    Parameters
+    ----------
+    net, params, images, backend, rng
+        As for :func:`forward`.
+    labels : ndarray of int, shape (N,)
+        Class numbers.
+
+    Returns
+    -------
+    StepResult
+        Loss, wrong predictions, gradients, new running statistics. Nothing has been changed.
+
+    Raises
+    ------
+    NetworkError
+        If images or parameters do not fit.
+    DataError
+        If the labels do not.
+    """
+    labels = check_labels(labels, len(images), net.classes)
+    tape = forward(net, params, images, mode="train", backend=backend, rng=rng)
+    logits, k = tape.output, tape.backend
+    grads = backward(tape, k.softmax_cross_entropy_grad(logits, labels))
+    loss = float(k.softmax_cross_entropy(logits, labels))
+    return StepResult(loss, count_wrong(logits, labels), grads, tape.buffer_updates)
+
+
+def run_nodes(
+    net: Network,
+    params: Params,
+    activations: Mapping[str, Array],
+    outputs: Sequence[str],
+    backend: Any = "cpu",
+) -> dict[str, Array]:
+    """Run the part of a network between given and wanted results, in evaluation mode.
+
+    Parameters
+    ----------
+    net : Network
+        The architecture.
+    params : dict of str to ndarray
+        Its parameters; those of nodes that do not run may be missing.
+    activations : dict of str to ndarray
+        Known results by node name, or the images as ``"input"``; each (N, *shape of the node).
+    outputs : sequence of str
+        Nodes whose results are wanted.
+    backend : str or Backend
+        Which kernels compute.
+
+    Returns
+    -------
+    dict of str to ndarray
+        The results of `outputs`. Only the nodes that lead to them from `activations` run, and intermediate
+        results are dropped after their last use.
+
+    Raises
+    ------
+    NetworkError
+        If a name is unknown, a shape does not fit, or the given results do not suffice.
+    """
+    batch = None
+    for name, value in activations.items():
+        shape = net.input_shape if name == INPUT else net.shapes[net.node(name).name]
+        batch = len(value) if batch is None and value.ndim else batch
+        if value.shape != (batch, *shape):
+            raise NetworkError(
+                f'node "{name}": given result must have shape {(batch, *shape)}, got {value.shape}'
+            )
+    nodes = _nodes_between(net, activations, outputs)
+    _check_node_params(net, nodes, params)
+    values = dict(activations)
+    _run(nodes, params, values, set(outputs), backend_of(backend), lambda name: Context())
+    return {name: values[name] for name in outputs}
+
+
+def _nodes_between(net: Network, given: Collection[str], outputs: Iterable[str]) -> list[Node]:
+    wanted = {name for name in outputs if name not in given}
+    for name in wanted - {INPUT}:
+        net.node(name)
+    nodes = []
+    for node in reversed(net.nodes):
+        if node.name in wanted:
+            nodes.append(node)
+            wanted.update(source for source in node.inputs if source not in given)
+    if INPUT in wanted:
+        raise NetworkError(
+            f'the given results {sorted(given)} do not suffice for {list(outputs)}: "{INPUT}" is needed too'
+        )
+    return nodes[::-1]
+
+
+def predict(
+    net: Network, params: Params, images: Array, backend: Any = "cpu", batch_size: int = 250
+) -> Array:
+    """Return the network's results for any number of images, in evaluation mode.
+
+    Parameters
+    ----------
+    net : Network
+        The architecture.
+    params : dict of str to ndarray
+        Its parameters.
+    images : ndarray, shape (N, *input_shape)
+        float32 (float64 for the reference back end).
+    backend : str or Backend
+        Which kernels compute.
+    batch_size : int
+        Images at a time; bounds the memory.
+
+    Returns
+    -------
+    ndarray, shape (N, classes)
+        Logits (or whatever the last node gives).
+
+    Raises
+    ------
+    NetworkError
+        If images or parameters do not fit.
+    """
+    check_batch(net, images)
+    k, out = backend_of(backend), net.output.name
+    logits = np.empty((len(images), *net.shapes[out]), images.dtype)
+    for part in slices(len(images), batch_size):
+        logits[part] = run_nodes(net, params, {INPUT: images[part]}, [out], k)[out]
+    return logits
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How well a network classifies: counts, and the mean cross-entropy in nats."""
+
+    wrong: int
+    total: int
+    loss: float
+
+    @property
+    def error(self) -> float:
+        """Share of wrong predictions, in [0, 1]."""
+        return self.wrong / self.total
+
+
+def count_wrong(logits: Array, labels: NDArray[np.int64]) -> int:
+    """Count wrong predictions: the class is the first of the largest logits; a row with a NaN is wrong."""
+    wrong = (logits.argmax(axis=1) != labels) | np.isnan(logits).any(axis=1)
+    return int(np.count_nonzero(wrong))
+
+
+def evaluate(
+    net: Network,
+    params: Params,
+    images: Array,
+    labels: ArrayLike,
+    backend: Any = "cpu",
+    batch_size: int = 250,
+) -> Evaluation:
+    """Count wrong predictions on arrays of images and labels.
+
+    Parameters
+    ----------
+    net, params, images, backend, batch_size
+        As for :func:`predict`.
+    labels : array_like of int, shape (N,)
+        Class numbers.
+
+    Returns
+    -------
+    Evaluation
+        ``wrong`` and ``total`` are integers. Ties go to the class that comes first; an image whose logits
+        hold a NaN counts as wrong. The loss is formed in one go from all logits, so that it does not depend
+        on how the images were cut into batches either.
+
+    Raises
+    ------
+    NetworkError
+        If images or parameters do not fit.
+    DataError
+        If there are no images, or labels are out of range.
+    """
+    return evaluate_data(net, params, ArrayData(images, labels), backend, batch_size)
+
+
+def evaluate_data(
+    net: Network, params: Params, data: TrainData, backend: Any = "cpu", batch_size: int = 250
+) -> Evaluation:
+    """Count wrong predictions on a data set, read batch by batch; otherwise as :func:`evaluate`."""
+    count, k, out = len(data), backend_of(backend), net.output.name
+    if not count:
+        raise DataError("there are no images to evaluate on")
+    logits: Array | None = None
+    labels = np.empty(count, np.int64)
+    for part in slices(count, batch_size):
+        images, some = data.batch(np.arange(part.start, part.stop))
+        check_batch(net, images)
+        labels[part] = check_labels(some, len(images), net.classes)
+        result = run_nodes(net, params, {INPUT: images}, [out], k)[out]
+        logits = np.empty((count, net.classes), result.dtype) if logits is None else logits
+        logits[part] = result
+    assert logits is not None
+    with np.errstate(all="ignore"):
+        loss = float(k.softmax_cross_entropy(logits, labels))
+    return Evaluation(count_wrong(logits, labels), count, loss)
