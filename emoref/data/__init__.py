@@ -1,0 +1,30 @@
+"""Image data: readers of the published formats, data sets in memory, splits and the catalogue.
+
+Needs NumPy and the standard library alone. See the chapter ``docs/data.md``.
+"""
+
+from emoref.data.catalog import CatalogEntry, describe, load, locate, names
+from emoref.data.cifar import read_cifar10, read_cifar100
+from emoref.data.dataset import Augmentation, Dataset, channel_statistics
+from emoref.data.idx import read_idx, read_image_set, read_images, read_labels, write_idx
+from emoref.data.splits import class_balanced_subset, stratified_split
+
+__all__ = [
+    "Augmentation",
+    "CatalogEntry",
+    "Dataset",
+    "channel_statistics",
+    "class_balanced_subset",
+    "describe",
+    "load",
+    "locate",
+    "names",
+    "read_cifar10",
+    "read_cifar100",
+    "read_idx",
+    "read_image_set",
+    "read_images",
+    "read_labels",
+    "stratified_split",
+    "write_idx",
+]
