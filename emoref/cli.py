@@ -1,0 +1,243 @@
+"""The command line: ``emoref`` and ``python -m emoref``.
+
+Bad input ends in one clear message on standard error and exit code 2; ``--debug`` shows the traceback.
+Ctrl-C stops cleanly (exit code 130) and says how to go on.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+import emoref
+from emoref.errors import ConfigError, EmorefError, MissingDependencyError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Evolutionary multi-objective compression of convolutional networks.",
+)
+_out = Console()
+_err = Console(stderr=True)
+_state: dict[str, Any] = {"debug": False}
+
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated.")
+]
+OutOption = Annotated[Path | None, typer.Option("--out", help="The run folder to make.")]
+SeedOption = Annotated[int | None, typer.Option("--seed", min=0, help="The run's seed.")]
+BackendOption = Annotated[str | None, typer.Option("--backend", help="cpu or reference.")]
+ThreadsOption = Annotated[int | None, typer.Option("--threads", min=1, help="Number of threads.")]
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"emoref {emoref.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main_options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
+) -> None:
+    _state["debug"] = debug
+
+
+@app.command()
+def demo(out: OutOption = None, seed: SeedOption = None, threads: ThreadsOption = None) -> None:
+    """Train, search, fine-tune and report on the embedded images: a minute or two on a laptop."""
+    _start("demo", out or _free_folder(Path("emoref-demo")), [], seed, None, threads)
+
+
+@app.command()
+def run(
+    config: Annotated[str, typer.Argument(metavar="CONFIG", help="A TOML file or the name of a preset.")],
+    settings: SetOption = None,
+    out: OutOption = None,
+    backend: BackendOption = None,
+    threads: ThreadsOption = None,
+    seed: SeedOption = None,
+) -> None:
+    """Run one experiment into a run folder."""
+    _start(config, out, settings or [], seed, backend, threads)
+
+
+@app.command()
+def resume(
+    folder: Annotated[Path, typer.Argument(help="A run folder.")], threads: ThreadsOption = None
+) -> None:
+    """Go on with an interrupted run; the result is the same as uninterrupted."""
+    from emoref.runs.folder import RunFolder
+    from emoref.systems import load_run_config
+
+    run_folder = RunFolder.open(folder)
+    _execute(run_folder, load_run_config(run_folder), threads)
+
+
+@app.command()
+def report(folder: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
+    """Rebuild report.html and the CSV tables of a run."""
+    from emoref.runs.folder import RunFolder
+    from emoref.systems import load_run_config
+
+    run_folder = RunFolder.open(folder)
+    _write_report(run_folder, load_run_config(run_folder))
+
+
+@app.command()
+def presets() -> None:
+    """List the experiments that ship with emoref."""
+    from emoref.runs.config import preset_names, read_table
+
+    table = Table("preset", "description", box=None, pad_edge=False)
+    for name in preset_names():
+        table.add_row(name, read_table(name).get("description", ""))
+    _out.print(table)
+
+
+@app.command()
+def data() -> None:
+    """List the data sets: found where, or how to get them."""
+    from emoref.data import describe
+
+    table = Table("data set", "training", "test", "shape", "classes", "found in", box=None, pad_edge=False)
+    entries = describe()
+    for entry in entries:
+        shape = "x".join(str(extent) for extent in entry.image_shape)
+        where = str(entry.found) if entry.found else "(not found)"
+        table.add_row(
+            entry.name, f"{entry.train_images:,}", f"{entry.test_images:,}", shape, str(entry.classes), where
+        )
+    _out.print(table)
+    for entry in entries:
+        if not entry.found:
+            _out.print(f"\n{entry.name}: {entry.how_to_get}", highlight=False, markup=False)
+
+
+@app.command()
+def info() -> None:
+    """Show versions, threads and back ends."""
+    import numba
+    import numpy as np
+
+    from emoref.runs.provenance import machine, versions
+    from emoref_kernels import backend_names, load_backend
+
+    load_backend("cpu").relu(np.zeros((1, 1), np.float32))  # the threading layer is chosen at the first use
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for name, value in {**versions(), **machine()}.items():
+        table.add_row(name, str(value))
+    table.add_row("threads", f"{numba.get_num_threads()} ({numba.threading_layer()})")
+    table.add_row("back ends", ", ".join(backend_names()))
+    _out.print(table)
+
+
+def _start(
+    source: str,
+    out: Path | None,
+    settings: list[str],
+    seed: int | None,
+    backend: str | None,
+    threads: int | None,
+) -> None:
+    from emoref.runs.config import apply_overrides, read_table, to_toml
+    from emoref.runs.folder import RunFolder
+    from emoref.systems import parse_config
+
+    settings = list(settings)
+    settings += [f"seed={seed}"] if seed is not None else []
+    settings += [f'engine.backend="{backend}"'] if backend is not None else []
+    config = parse_config(apply_overrides(read_table(source), settings), where=source)
+    folder = out or Path("emoref-runs") / f"{config.name}-seed{config.seed}"
+    _execute(RunFolder.create(folder, to_toml(config)), config, threads)
+
+
+def _execute(folder: Any, config: Any, threads: int | None) -> None:
+    from emoref.runs.progress import for_console
+    from emoref.systems import execute
+
+    _set_threads(threads or config.engine.threads)
+    progress = for_console(_err)
+    try:
+        with folder.writing():
+            execute(config, folder, progress)
+    except KeyboardInterrupt:
+        progress.close()
+        hint = f"emoref: stopped; go on with: emoref resume {folder.path}"
+        _err.print(hint, highlight=False, markup=False, soft_wrap=True)
+        raise typer.Exit(130) from None
+    finally:
+        progress.close()
+    _write_report(folder, config)
+
+
+def _write_report(folder: Any, config: Any) -> None:
+    from emoref.report import write_report, write_tables
+    from emoref.runs.record import read_run
+
+    record = read_run(folder, config.model_dump(mode="json", exclude_none=True))
+    write_tables(record)
+    _print_networks(record)
+    try:
+        _out.print(f"report: {write_report(record)}", highlight=False, soft_wrap=True)
+    except MissingDependencyError as error:
+        _out.print(f"tables: {folder.tables} (no report: {error})", highlight=False, soft_wrap=True)
+
+
+def _print_networks(record: Any) -> None:
+    if record.base is None:
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("network", no_wrap=True)
+    for title in ("filters", "removed", "MACs", "parameters", "val. error", "tuned", "test error"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for network in (record.base, *record.selected):
+        table.add_row(
+            network.name,
+            "+".join(str(kept) for kept in network.kept.values())
+            if len(network.kept) < 6
+            else str(network.filters),
+            f"{network.pruned_ratio:.1%}",
+            f"{network.macs:,}",
+            f"{network.params:,}",
+            f"{network.validation.error_before:.2%}",
+            f"{network.validation.error_after:.2%}",
+            f"{network.test.error_after:.2%}" if network.test else "-",
+        )
+    _out.print(table)
+
+
+def _set_threads(threads: int) -> None:
+    import numba
+
+    if threads == 0:
+        return
+    most = numba.get_num_threads()  # what this process was started with
+    if threads > most:
+        raise ConfigError(f"--threads {threads}: this machine offers {most}; give 1 to {most}")
+    numba.set_num_threads(threads)
+
+
+def _free_folder(wanted: Path) -> Path:
+    folder, number = wanted, 1
+    while folder.exists():
+        number += 1
+        folder = wanted.with_name(f"{wanted.name}-{number}")
+    return folder
+
+
+def main() -> None:
+    """Run the command line; the entry point of the ``emoref`` script."""
+    try:
+        app()
+    except EmorefError as error:
+        if _state["debug"]:
+            raise
+        _err.print(f"emoref: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        sys.exit(2)

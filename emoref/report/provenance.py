@@ -1,0 +1,75 @@
+"""Where a run comes from: configuration, versions, machine, and how long its stages ran."""
+
+from typing import Any
+
+import tomli_w
+
+from emoref.runs import provenance
+from emoref.runs.record import RunRecord
+
+_STARTS = ("start", "resume")
+_STAGES = {
+    "base": "measuring the base network",
+    "generation": "search",
+    "fine-tuned": "measuring fine-tuned networks",
+    "tested": "test set",
+    "end": "closing",
+}
+
+
+def config_text(record: RunRecord) -> str:
+    """Return the complete configuration as TOML text: the run's own ``config.toml`` where it can be read."""
+    try:
+        return record.folder.config.read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        return tomli_w.dumps(_without_none(record.config))
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _without_none(v) for k, v in value.items() if v is not None}
+    return value
+
+
+def origin(record: RunRecord) -> tuple[dict[str, str], bool]:
+    """Return versions and machine as one table, and whether they are those of the run.
+
+    Taken from the last logged event that carries the fields ``versions`` and ``machine``. A log without one
+    gives what this report is written with, and False.
+    """
+    for event in reversed(record.events):
+        logged = (event.get("versions"), event.get("machine"))
+        if all(isinstance(table, dict) for table in logged):
+            return {str(k): str(v) for table in logged for k, v in table.items()}, True
+    here: dict[str, Any] = {**provenance.versions(), **provenance.machine()}
+    return {k: str(v) for k, v in here.items()}, False
+
+
+def stage_times(record: RunRecord) -> list[tuple[str, float]]:
+    """Return how long each stage ran, in seconds, in the order of the log.
+
+    The time between two events counts for the stage of the later one, except where that is a start or a
+    continuation of the run: pauses are left out, and so is work that an interruption lost.
+    """
+    times: dict[str, float] = {}
+    previous: float | None = None
+    for event in record.events:
+        time_s = event.get("time_s")
+        if isinstance(time_s, bool) or not isinstance(time_s, int | float):
+            continue
+        if previous is not None and not _is_start(event):
+            stage = _stage(event)
+            times[stage] = times.get(stage, 0.0) + max(0.0, time_s - previous)
+        previous = float(time_s)
+    return list(times.items())
+
+
+def _is_start(event: dict[str, Any]) -> bool:
+    return event.get("event") in _STARTS or "machine" in event
+
+
+def _stage(event: dict[str, Any]) -> str:
+    name = str(event.get("event", "other"))
+    if name == "epoch":
+        return f"training: {event.get('training', 'network')}"
+    return _STAGES.get(name, name)

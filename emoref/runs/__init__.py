@@ -1,0 +1,1 @@
+"""Run folders: configuration, storage, progress, and what a report reads."""

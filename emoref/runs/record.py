@@ -1,0 +1,163 @@
+"""What a finished (or unfinished) run holds, as one immutable object: the input of tables and report."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emoref.errors import FileFormatError
+from emoref.nn import Network, load, load_extra
+from emoref.runs.folder import RunFolder
+from emoref.runs.store import Generation, SearchStore, front_rows
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Wrong predictions of one network on one set of images, before and after fine-tuning."""
+
+    images: int
+    wrong_before: int
+    wrong_after: int
+
+    @property
+    def error_before(self) -> float:
+        """Error in [0, 1] before fine-tuning."""
+        return self.wrong_before / self.images
+
+    @property
+    def error_after(self) -> float:
+        """Error in [0, 1] after fine-tuning."""
+        return self.wrong_after / self.images
+
+
+@dataclass(frozen=True)
+class NetworkRecord:
+    """One network of a run: the base, or a selected and fine-tuned one.
+
+    Stored as JSON inside the network's own file. ``size_bytes`` is the length of that file, filled in when
+    the record is read.
+    """
+
+    name: str
+    role: str  # "base" or "selected"
+    choice: str  # why it is here, in words
+    kept: dict[str, int]  # prunable layer -> filters kept
+    filters: int
+    filters_original: int
+    macs: int
+    params: int
+    validation: Outcome
+    test: Outcome | None = None
+    curves: dict[str, list[float]] = field(default_factory=dict)  # of the training or fine-tuning, per epoch
+    genome: list[int] = field(default_factory=list)  # indices of the filters kept
+    size_bytes: int = 0
+
+    @property
+    def remaining_ratio(self) -> float:
+        """Filters kept / filters of the base."""
+        return self.filters / self.filters_original
+
+    @property
+    def pruned_ratio(self) -> float:
+        """Filters removed / filters of the base."""
+        return 1 - self.remaining_ratio
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON-able form."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, table: dict[str, Any]) -> "NetworkRecord":
+        """Return the record that :meth:`to_dict` described."""
+        table = dict(table)
+        table["validation"] = Outcome(**table["validation"])
+        table["test"] = Outcome(**table["test"]) if table.get("test") else None
+        return cls(**table)
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """Everything that a report shows.
+
+    Attributes
+    ----------
+    folder : RunFolder
+        Where the run lives.
+    config : dict
+        The complete configuration.
+    network : Network or None
+        The base architecture; None before it is trained.
+    base : NetworkRecord or None
+        The base network's figures.
+    layout : dict
+        Of the search: ``layers`` (list of [name, filters]), ``objectives`` (names).
+    generations : list of Generation
+        Row 0 is the initial population.
+    selected : list of NetworkRecord
+        The fine-tuned networks, most filters first.
+    events : list of dict
+        The log.
+    """
+
+    folder: RunFolder
+    config: dict[str, Any]
+    network: Network | None
+    base: NetworkRecord | None
+    layout: dict[str, Any]
+    generations: list[Generation]
+    selected: list[NetworkRecord]
+    events: list[dict[str, Any]]
+
+    @property
+    def layers(self) -> list[tuple[str, int]]:
+        """Prunable layers and their numbers of filters, in genome order."""
+        return [(name, int(filters)) for name, filters in self.layout.get("layers", [])]
+
+    def front(self, generation: int = -1) -> NDArray[np.int64]:
+        """Return the row numbers of the feasible non-dominated individuals, fewest filters first.
+
+        Individuals with equal objectives are listed once.
+        """
+        return front_rows(self.generations[generation])
+
+
+def read_network_record(folder: RunFolder, name: str) -> NetworkRecord:
+    """Read the figures stored inside a network's file (``"base"`` or a selected network's name).
+
+    Raises
+    ------
+    FileFormatError
+        If the file is damaged or holds no such figures.
+    """
+    path = folder.base if name == "base" else folder.model_file(name)
+    extra = load_extra(path)
+    if "record" not in extra:
+        raise FileFormatError(f"{path}: a network, but not one that a run stored (it has no record)")
+    try:
+        record = NetworkRecord.from_dict(extra["record"])
+    except (KeyError, TypeError) as error:
+        raise FileFormatError(f"{path}: damaged record ({error})") from None
+    return NetworkRecord.from_dict({**record.to_dict(), "size_bytes": path.stat().st_size})
+
+
+def read_run(folder: RunFolder, config: dict[str, Any]) -> RunRecord:
+    """Read a run folder, as far as the run has come."""
+    network, base = None, None
+    if folder.base.exists():
+        network, _ = load(folder.base)
+        base = read_network_record(folder, "base")
+    store = SearchStore.open(folder.search) if folder.search.exists() else None
+    names = sorted(p.stem for p in folder.models.glob("*.h5")) if folder.models.is_dir() else []
+    selected = [read_network_record(folder, name) for name in names]
+    selected.sort(key=lambda r: (-r.filters, r.name))
+    return RunRecord(
+        folder=folder,
+        config=config,
+        network=network,
+        base=base,
+        layout=store.layout if store else {},
+        generations=store.generations if store else [],
+        selected=selected,
+        events=folder.events(),
+    )

@@ -1,0 +1,60 @@
+"""The papers' systems: each a flow from a trained network to a Pareto set of smaller ones.
+
+A configuration's ``system`` key says which one runs; :data:`SYSTEMS` maps it to the model of its
+configuration and to the function that runs it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from emoref.errors import ConfigError
+from emoref.runs.config import ExperimentConfig, nearest, read_table, validate
+from emoref.runs.folder import RunFolder
+from emoref.runs.progress import Progress
+from emoref.runs.provenance import machine, versions
+from emoref.systems import one_shot
+
+__all__ = ["SYSTEMS", "System", "execute", "load_run_config", "parse_config"]
+
+
+@dataclass(frozen=True)
+class System:
+    """One paper's method."""
+
+    title: str
+    config: type[ExperimentConfig]
+    run: Callable[[Any, RunFolder, Progress], None]
+
+
+SYSTEMS = {
+    "emofp": System("EMOFP: one-shot filter pruning", one_shot.OneShotConfig, one_shot.run),
+}
+
+
+def parse_config(table: dict[str, Any], where: str) -> ExperimentConfig:
+    """Check a configuration table against the system that it names.
+
+    Raises
+    ------
+    ConfigError
+        If the system is missing or unknown, or a field is wrong.
+    """
+    name = table.get("system")
+    if name is None:
+        raise ConfigError(f'{where}: the key "system" is missing; known: {", ".join(SYSTEMS)}')
+    if not isinstance(name, str) or name not in SYSTEMS:
+        raise ConfigError(f"{where}: unknown system {name!r}{nearest(str(name), list(SYSTEMS))}")
+    return validate(SYSTEMS[name].config, table, where)
+
+
+def load_run_config(folder: RunFolder) -> ExperimentConfig:
+    """Return the configuration that a run folder was made with."""
+    return parse_config(read_table(folder.config), str(folder.config))
+
+
+def execute(config: ExperimentConfig, folder: RunFolder, progress: Progress) -> None:
+    """Run an experiment, or what is left of it, in its folder."""
+    folder.log("start", versions=versions(), machine=machine(), seed=config.seed)
+    SYSTEMS[config.system].run(config, folder, progress)
+    folder.log("end")

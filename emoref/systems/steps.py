@@ -1,0 +1,291 @@
+"""The steps that every system shares: split the data, train with checkpoints, measure."""
+
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emoref import compress, networks, nn
+from emoref.data import Augmentation, Dataset, class_balanced_subset, load, stratified_split
+from emoref.errors import ConfigError, NetworkError
+from emoref.nn import Network
+from emoref.runs.config import ExperimentConfig, TrainSection
+from emoref.runs.folder import RunFolder
+from emoref.runs.progress import Progress
+from emoref.runs.record import NetworkRecord, Outcome, read_network_record
+from emoref.search import FilterGenome
+from emoref.seeding import child_seed
+
+Params = dict[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The official training set in two parts; the test set is loaded by :func:`measure_on_test` alone."""
+
+    train: Dataset
+    validation: Dataset
+
+
+def load_splits(config: ExperimentConfig) -> Splits:
+    """Load the training set and hold the validation images out of it, stratified by class.
+
+    Raises
+    ------
+    DataError
+        If the data set is missing or damaged.
+    ConfigError
+        If it has too few images for the split.
+    """
+    section = config.data
+    dataset = load(section.name, "train")
+    wanted = section.validation + max(section.train_limit, 1)
+    if wanted > len(dataset):
+        raise ConfigError(
+            f"data.validation + data.train_limit: at least {wanted:,} images asked for, "
+            f"but the training set of {section.name!r} has {len(dataset):,}"
+        )
+    train, validation = stratified_split(dataset, section.validation, config.seed)
+    if section.train_limit:
+        train = class_balanced_subset(train, section.train_limit, config.seed)
+    if section.flip or section.crop_padding:
+        train = train.with_augmentation(Augmentation(section.flip, section.crop_padding))
+    return Splits(train, validation)
+
+
+def fitness_images(splits: Splits, count: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Return the normalised validation images and labels that a search measures errors on.
+
+    ``count`` images, class-balanced; 0 means all of them.
+
+    Raises
+    ------
+    ConfigError
+        If more are asked for than were held out.
+    """
+    if count > len(splits.validation):
+        raise ConfigError(
+            f"search.images: {count} asked for, but data.validation holds out {len(splits.validation)}"
+        )
+    chosen = class_balanced_subset(splits.validation, count, seed) if count else splits.validation
+    return chosen.arrays()
+
+
+def base_network(
+    config: ExperimentConfig, splits: Splits, folder: RunFolder, progress: Progress
+) -> tuple[Network, Params]:
+    """Return the trained network that is to be compressed, and keep it as ``base.h5``.
+
+    Taken from the run folder where it is there already, else from ``base.file``, else trained.
+
+    Raises
+    ------
+    NetworkError
+        If the network does not fit the images or classes.
+    TrainingDivergedError
+        If the loss became NaN or infinite.
+    """
+    if folder.base.exists():
+        return nn.load(folder.base)
+    shape = tuple(splits.train.images.shape[1:])
+    classes = len(splits.train.classes)
+    if config.base.file:
+        net, params = nn.load(config.base.file)
+        choice, curves = f"read from {Path(config.base.file).name}", {}
+    else:
+        net = networks.build(config.base.network, input_shape=shape, classes=classes)
+        choice = "trained from scratch"
+        params = net.init(child_seed(config.seed, "base.init"))
+    _check_fit(net, shape, classes, config.data.name)
+    if not config.base.file:
+        seed = child_seed(config.seed, "base.train")
+        curves = train(
+            "base network",
+            net,
+            params,
+            splits,
+            config.base.train,
+            seed,
+            config.engine.backend,
+            folder,
+            progress,
+        )
+    record = describe(net, params, "base", choice, splits, config.engine.backend, curves)
+    nn.save(folder.base, net, params, extra={"record": record.to_dict()})
+    folder.log("base", error=record.validation.error_after)
+    progress.note(f"base network: {record.validation.error_after:.2%} validation error")
+    return net, params
+
+
+def _check_fit(net: Network, shape: tuple[int, ...], classes: int, data: str) -> None:
+    if net.input_shape != shape:
+        raise NetworkError(
+            f"network {net.name!r}, layer {net.nodes[0].name!r}: takes images of shape {net.input_shape}, "
+            f"but {data!r} has {shape}"
+        )
+    if net.classes != classes:
+        raise NetworkError(
+            f"network {net.name!r}, layer {net.output.name!r}: tells {net.classes} classes apart, "
+            f"but {data!r} has {classes}"
+        )
+
+
+def train(
+    title: str,
+    net: Network,
+    params: Params,
+    splits: Splits,
+    section: TrainSection,
+    seed: int,
+    backend: str,
+    folder: RunFolder,
+    progress: Progress,
+) -> dict[str, list[float]]:
+    """Train in place with a checkpoint after every epoch; return the curves.
+
+    An interrupted training goes on from its last checkpoint and ends with the same bits.
+    """
+    checkpoint = folder.checkpoints / f"{title.replace(' ', '-')}.h5"
+    state = nn.load_state(checkpoint) if checkpoint.exists() else None
+    progress.stage(title, section.epochs)
+
+    def after_epoch(state: nn.TrainingState) -> None:
+        folder.checkpoints.mkdir(exist_ok=True)
+        nn.save_state(checkpoint, state)
+        text = _epoch_line(state.history)
+        folder.log("epoch", training=title, epoch=state.epoch, text=text)
+        progress.step(state.epoch, text)
+
+    history = nn.fit(
+        net,
+        params,
+        splits.train,
+        section.to_train_config(),
+        validation=splits.validation,
+        backend=backend,
+        seed=seed,
+        on_epoch=after_epoch,
+        resume=state,
+    )
+    return {name: curve for name, curve in vars(history).items() if curve}
+
+
+def describe(
+    net: Network,
+    params: Params,
+    name: str,
+    choice: str,
+    splits: Splits,
+    backend: str,
+    curves: dict[str, list[float]],
+) -> NetworkRecord:
+    """Return the figures of an uncompressed network."""
+    evaluation = nn.evaluate(net, params, *splits.validation.arrays(), backend=backend)
+    count = compress.count(net)
+    layers = compress.prunable_layers(net)
+    filters = sum(layers.values())
+    return NetworkRecord(
+        name=name,
+        role="base",
+        choice=choice,
+        kept=layers,
+        filters=filters,
+        filters_original=filters,
+        macs=count.macs,
+        params=count.params,
+        validation=Outcome(evaluation.total, evaluation.wrong, evaluation.wrong),
+        curves=curves,
+    )
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A slim network before its fine-tuning, and where it comes from."""
+
+    name: str
+    choice: str
+    net: Network
+    params: Params
+    kept: dict[str, int]
+    genome: list[int]
+    filters_original: int
+
+
+def tune_and_store(
+    candidate: Candidate,
+    splits: Splits,
+    section: TrainSection,
+    seed: int,
+    backend: str,
+    folder: RunFolder,
+    progress: Progress,
+) -> None:
+    """Fine-tune a slim network and keep it, with its figures, in ``models/``."""
+    net, params = candidate.net, candidate.params
+    validation = splits.validation.arrays()
+    before = nn.evaluate(net, params, *validation, backend=backend)
+    curves = train(
+        f"fine-tune {candidate.name}", net, params, splits, section, seed, backend, folder, progress
+    )
+    after = nn.evaluate(net, params, *validation, backend=backend)
+    count = compress.count(net)
+    record = NetworkRecord(
+        name=candidate.name,
+        role="selected",
+        choice=candidate.choice,
+        kept=candidate.kept,
+        filters=sum(candidate.kept.values()),
+        filters_original=candidate.filters_original,
+        macs=count.macs,
+        params=count.params,
+        validation=Outcome(before.total, before.wrong, after.wrong),
+        curves=curves,
+        genome=candidate.genome,
+    )
+    folder.models.mkdir(exist_ok=True)
+    nn.save(folder.model_file(candidate.name), net, params, extra={"record": record.to_dict()})
+    folder.log("fine-tuned", network=candidate.name, error=record.validation.error_after)
+
+
+def measure_on_test(
+    config: ExperimentConfig,
+    base: tuple[Network, Params],
+    genome: FilterGenome,
+    folder: RunFolder,
+    progress: Progress,
+) -> None:
+    """Measure the base and every stored network on the test set: the only place that touches it.
+
+    The error before fine-tuning is that of the base network with the same filters removed.
+    """
+    net, params = base
+    names = ["base", *sorted(p.stem for p in folder.models.glob("*.h5"))]
+    records = [read_network_record(folder, name) for name in names]
+    if all(record.test for record in records):
+        return
+    test = load(config.data.name, "test").arrays()
+    progress.stage("test set", len(records))
+    for done, record in enumerate(records, start=1):
+        path = folder.base if record.role == "base" else folder.model_file(record.name)
+        tuned_net, tuned_params = nn.load(path)
+        after = nn.evaluate(tuned_net, tuned_params, *test, backend=config.engine.backend)
+        before = after
+        if record.role == "selected":
+            bits = np.zeros(genome.n_bits, dtype=bool)
+            bits[record.genome] = True
+            pruned = compress.slim(net, params, genome.masks(bits))
+            before = nn.evaluate(*pruned, *test, backend=config.engine.backend)
+        measured = replace(record, test=Outcome(after.total, before.wrong, after.wrong), size_bytes=0)
+        nn.save(path, tuned_net, tuned_params, extra={"record": measured.to_dict()})
+        folder.log("tested", network=record.name, wrong=after.wrong, images=after.total)
+        progress.step(done, f"{record.name}: {after.wrong / after.total:.2%} test error")
+    shutil.rmtree(folder.checkpoints, ignore_errors=True)
+
+
+def _epoch_line(history: nn.History) -> str:
+    return (
+        f"loss {history.train_loss[-1]:.4f}, training error {history.train_error[-1]:.2%}, "
+        f"validation error {history.validation_error[-1]:.2%}"
+    )

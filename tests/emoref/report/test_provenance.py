@@ -1,0 +1,40 @@
+from dataclasses import replace
+
+import pytest
+
+from emoref.report import provenance
+from emoref.runs.record import RunRecord
+
+
+def test_stages_are_timed_without_pauses(record: RunRecord) -> None:
+    assert provenance.stage_times(record) == [
+        ("training: base network", 3.0),
+        ("measuring the base network", 0.5),
+        ("search", 66.5),
+    ]
+
+
+def test_events_without_a_time_are_passed_over(record: RunRecord) -> None:
+    events = [{"event": "start", "time_s": 1}, {"event": "odd"}, {"event": "end", "time_s": 3}]
+    assert provenance.stage_times(replace(record, events=events)) == [("closing", 2.0)]
+    assert provenance.stage_times(replace(record, events=[])) == []
+
+
+def test_software_and_machine_are_those_of_the_last_start(record: RunRecord) -> None:
+    origin, of_run = provenance.origin(record)
+    assert of_run
+    assert (origin["numpy"], origin["cores"]) == ("9.8.8", "4")
+
+
+def test_a_log_without_them_gives_those_of_the_report(record: RunRecord) -> None:
+    origin, of_run = provenance.origin(replace(record, events=[]))
+    assert not of_run
+    assert {"emoref", "python", "numpy", "numba", "h5py", "processor", "cores", "system"} <= set(origin)
+
+
+def test_the_configuration_is_the_file_of_the_run(record: RunRecord) -> None:
+    assert provenance.config_text(record) == 'name = "by hand"\nseed = 7\n'
+    record.folder.config.unlink()
+    pytest.importorskip("tomli_w")
+    text = provenance.config_text(replace(record, config={"seed": 7, "none": None, "data": {"name": "x"}}))
+    assert text == 'seed = 7\n\n[data]\nname = "x"\n'

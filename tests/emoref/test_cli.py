@@ -1,0 +1,193 @@
+"""The command line as a person meets it: output, exit codes, messages without tracebacks."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+TINY = [
+    "--set", "data.validation=200", "--set", "data.train_limit=300", "--set", "base.train.epochs=1",
+    "--set", "search.population=8", "--set", "search.generations=3", "--set", "select.count=2",
+    "--set", "finetune.epochs=1",
+]  # fmt: skip
+
+
+def emoref(*arguments, cwd=None, env=None):
+    return subprocess.run(
+        [sys.executable, "-m", "emoref", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, "COLUMNS": "200", "EMOREF_DATA": "", **(env or {})},
+        check=False,
+    )
+
+
+def assert_refused(result, *fragments):
+    assert result.returncode == 2, result.stderr
+    assert "Traceback" not in result.stderr
+    assert len(result.stderr.strip().splitlines()) <= 2, result.stderr
+    for fragment in fragments:
+        assert fragment in result.stderr
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cli") / "run"
+    result = emoref("run", "demo", *TINY, "--out", folder, "--seed", 5)
+    assert result.returncode == 0, result.stderr
+    return folder, result
+
+
+def test_run_leaves_a_complete_folder_and_prints_the_networks(finished):
+    folder, result = finished
+    for name in (
+        "config.toml",
+        "base.h5",
+        "search.h5",
+        "log.jsonl",
+        "tables/front.csv",
+        "tables/networks.csv",
+    ):
+        assert (folder / name).exists(), name
+    assert "kept-" in result.stdout
+    assert "search 3/3" in result.stderr, "one plain line a generation where there is no terminal"
+    assert "seed = 5" in (folder / "config.toml").read_text()
+
+
+def test_report_can_be_rebuilt(finished):
+    folder, _ = finished
+    before = (folder / "tables" / "front.csv").read_bytes()
+    (folder / "tables" / "front.csv").unlink()
+    assert emoref("report", folder).returncode == 0
+    assert (folder / "tables" / "front.csv").read_bytes() == before
+
+
+def test_resume_of_a_finished_run_is_harmless(finished):
+    folder, _ = finished
+    before = (folder / "search.h5").read_bytes()
+    assert emoref("resume", folder).returncode == 0
+    assert (folder / "search.h5").read_bytes() == before
+
+
+def test_a_folder_that_holds_another_run_is_refused(finished):
+    folder, _ = finished
+    before = (folder / "search.h5").read_bytes()
+    assert_refused(emoref("run", "demo", "--out", folder), "already holds a run", "emoref resume")
+    assert (folder / "search.h5").read_bytes() == before
+
+
+def test_kill_and_resume_give_the_same_search(finished, tmp_path):
+    """A run killed with SIGKILL in its search, resumed, ends with the same bytes."""
+    folder, _ = finished
+    target = tmp_path / "killed"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "emoref", "run", "demo", *TINY, "--out", str(target), "--seed", "5"],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    for line in process.stderr:
+        if line.startswith("search 1/"):
+            process.kill()
+            break
+    process.wait()
+    assert process.returncode == -signal.SIGKILL
+    assert emoref("resume", target).returncode == 0
+    assert (target / "search.h5").read_bytes() == (folder / "search.h5").read_bytes()
+    assert (target / "base.h5").read_bytes() == (folder / "base.h5").read_bytes()
+
+
+def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path):
+    target = tmp_path / "stopped"
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "emoref",
+            "run",
+            "demo",
+            *TINY,
+            "--set",
+            "search.generations=5000",
+            "--out",
+            str(target),
+        ],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    lines = []
+    for line in process.stderr:
+        lines.append(line)
+        if line.startswith("search 1/"):
+            process.send_signal(signal.SIGINT)
+            break
+    lines += process.stderr.readlines()
+    process.wait()
+    text = "".join(lines)
+    assert process.returncode == 130, text
+    assert f"emoref resume {target}" in text
+    assert "Traceback" not in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fragments"),
+    [
+        (["run", "wu2021-lenet-mnits"], ["did you mean 'wu2021-lenet-mnist'"]),
+        (["run", "demo", "--set", "search.generatoins=3"], ["did you mean 'generations'"]),
+        (["run", "demo", "--set", "search.population=many"], ["search.population"]),
+        (["run", "demo", "--set", "nonsense"], ["key=value"]),
+        (["run", "demo", "--set", "base.network=lennet"], ["lenet"]),
+        (["run", "demo", "--set", "base.file=absent.h5"], ["absent.h5"]),
+        (["run", "demo", "--set", "data.name=fashion-mnits"], ["fashion-mnist"]),
+        (["run", "wu2021-lenet-mnist"], ["mnist", "EMOREF_DATA"]),
+        (["run", "demo", "--threads", "100000"], ["--threads 100000"]),
+        (["resume", "absent"], ["absent", "no such folder"]),
+        (["resume", "."], ["not a run folder"]),
+        (["report", "."], ["not a run folder"]),
+    ],
+)
+def test_mistakes(tmp_path, arguments, fragments):
+    env = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    assert_refused(emoref(*arguments, cwd=tmp_path, env=env), *fragments)
+
+
+def test_damaged_state_is_reported_and_left_alone(finished, tmp_path):
+    import shutil
+
+    folder, _ = finished
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    for name in ("search.h5", "base.h5"):
+        data = (copy / name).read_bytes()
+        (copy / name).write_bytes(data[: len(data) // 2])
+        assert_refused(emoref("resume", copy), name)
+        assert (copy / name).read_bytes() == data[: len(data) // 2]
+        (copy / name).write_bytes(data)
+    (copy / "config.toml").write_text("system = 3")
+    assert_refused(emoref("resume", copy), "unknown system")
+
+
+def test_lists_and_information(tmp_path):
+    assert "wu2021-conv1-mnist" in emoref("presets").stdout
+    data = emoref("data", env={"XDG_CACHE_HOME": str(tmp_path)})
+    assert "fashion-mnist-small" in data.stdout
+    assert "EMOREF_DATA" in data.stdout
+    info = emoref("info")
+    assert "numba" in info.stdout, info.stderr
+    assert "threads" in info.stdout
+    assert emoref("--version").stdout.startswith("emoref 0.")
+
+
+def test_usage_errors_end_with_code_two():
+    assert emoref("run").returncode == 2
+    assert emoref("no-such-command").returncode == 2
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    result = emoref("--debug", "resume", tmp_path / "absent")
+    assert result.returncode != 0
+    assert "Traceback" in result.stderr
