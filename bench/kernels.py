@@ -1,0 +1,180 @@
+"""Convolution and linear layers beside PyTorch.
+
+``python bench/kernels.py`` prints a table of ratios, each side timed in its own processes;
+``pytest bench/kernels.py`` times emoref's side with pytest-benchmark.
+"""
+
+import argparse
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+from bench.peer import compare, median_seconds
+
+SIDES = ("emoref", "torch", "torch channels-last")
+
+
+class Convolution(NamedTuple):
+    """One square layer: images, channels, map, filters, kernel, stride, padding, groups."""
+
+    images: int
+    channels: int
+    size: int
+    filters: int
+    kernel: int
+    stride: int = 1
+    padding: int = 0
+    groups: int = 1
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one pass."""
+        out = (self.size + 2 * self.padding - self.kernel) // self.stride + 1
+        return self.images * self.filters * out**2 * self.channels // self.groups * self.kernel**2
+
+
+class Linear(NamedTuple):
+    """One linear layer: batch, inputs, units."""
+
+    batch: int
+    inputs: int
+    units: int
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one pass."""
+        return self.batch * self.inputs * self.units
+
+
+LAYERS: dict[str, Convolution | Linear] = {
+    "LeNet conv1": Convolution(64, 1, 28, 20, 5),
+    "LeNet conv2": Convolution(64, 20, 12, 50, 5),
+    "LeNet fc1": Linear(64, 800, 500),
+    "LeNet fc2": Linear(64, 500, 10),
+    "VGG 3-64 @32": Convolution(64, 3, 32, 64, 3, 1, 1),
+    "VGG 64-64 @32": Convolution(64, 64, 32, 64, 3, 1, 1),
+    "VGG 128-128 @16": Convolution(64, 128, 16, 128, 3, 1, 1),
+    "VGG 256-256 @8": Convolution(64, 256, 8, 256, 3, 1, 1),
+    "VGG 512-512 @4": Convolution(64, 512, 4, 512, 3, 1, 1),
+    "VGG 512-512 @2": Convolution(64, 512, 2, 512, 3, 1, 1),
+    "ResNet 16-16 @32": Convolution(64, 16, 32, 16, 3, 1, 1),
+    "ResNet 16-32 @32 s2": Convolution(64, 16, 32, 32, 3, 2, 1),
+    "ResNet 64-64 @8": Convolution(64, 64, 8, 64, 3, 1, 1),
+    "1x1 32-64 @16 s2": Convolution(64, 32, 16, 64, 1, 2, 0),
+    "depthwise 64 @16": Convolution(64, 64, 16, 64, 3, 1, 1, 64),
+}
+PASSES = ("forward", "input grad", "weight grad")
+
+Case = tuple[str, Callable[[], object]]
+
+
+def _arrays(layer: Convolution | Linear) -> tuple[Any, Any]:
+    rng = np.random.default_rng(0)
+    if isinstance(layer, Linear):
+        shapes: tuple[tuple[int, ...], ...] = ((layer.batch, layer.inputs), (layer.units, layer.inputs))
+    else:
+        n, c, size, filters, kernel, _, _, groups = layer
+        shapes = ((n, c, size, size), (filters, c // groups, kernel, kernel))
+    x, w = (rng.standard_normal(shape).astype(np.float32) for shape in shapes)
+    return x, w
+
+
+def emoref_cases(names: Iterable[str] = tuple(LAYERS)) -> Iterator[Case]:
+    """Yield each pass of the layers named as a call of the kernels."""
+    from emoref_kernels import load_backend
+
+    k = load_backend("cpu")
+    for name in names:
+        layer = LAYERS[name]
+        x, w = _arrays(layer)
+        if isinstance(layer, Linear):
+            dy = k.linear(x, w)
+            yield f"{name} forward", lambda x=x, w=w: k.linear(x, w)
+            yield f"{name} input grad", lambda dy=dy, w=w: k.linear_input_grad(dy, w)
+            yield f"{name} weight grad", lambda dy=dy, x=x: k.linear_weight_grad(dy, x)
+        else:
+            how = layer[5:]
+            dy = k.conv2d(x, w, None, *how)
+            yield f"{name} forward", lambda x=x, w=w, how=how: k.conv2d(x, w, None, *how)
+            yield (
+                f"{name} input grad",
+                lambda x=x, w=w, dy=dy, how=how: k.conv2d_input_grad(dy, w, x.shape, *how),
+            )
+            yield (
+                f"{name} weight grad",
+                lambda x=x, w=w, dy=dy, how=how: k.conv2d_weight_grad(dy, x, w.shape, *how),
+            )
+
+
+def torch_cases(channels_last: bool) -> Iterator[Case]:
+    """Yield each pass of each layer as a call of PyTorch."""
+    import torch
+
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    torch.set_grad_enabled(False)
+    for name, layer in LAYERS.items():
+        x, w = (torch.from_numpy(array) for array in _arrays(layer))
+        if isinstance(layer, Linear):
+            dy = torch.nn.functional.linear(x, w)
+            yield f"{name} forward", lambda x=x, w=w: torch.nn.functional.linear(x, w)
+            yield f"{name} input grad", lambda dy=dy, w=w: dy @ w
+            yield f"{name} weight grad", lambda dy=dy, x=x: dy.T @ x
+            continue
+        if channels_last:
+            x = x.contiguous(memory_format=torch.channels_last)
+        stride, padding, groups = [layer.stride] * 2, [layer.padding] * 2, layer.groups
+
+        def forward(x=x, w=w, stride=stride, padding=padding, groups=groups):
+            return torch.nn.functional.conv2d(x, w, None, stride, padding, 1, groups)
+
+        dy = forward()
+
+        def backward(wanted, x=x, w=w, dy=dy, stride=stride, padding=padding, groups=groups):
+            return torch.ops.aten.convolution_backward(
+                dy, x, w, [0], stride, padding, [1, 1], False, [0, 0], groups, wanted
+            )
+
+        yield f"{name} forward", forward
+        yield f"{name} input grad", lambda backward=backward: backward([True, False, False])
+        yield f"{name} weight grad", lambda backward=backward: backward([False, True, False])
+
+
+def cases(side: str) -> Iterator[Case]:
+    """Yield the cases of one side of :data:`SIDES`."""
+    return emoref_cases() if side == "emoref" else torch_cases(side.endswith("channels-last"))
+
+
+@pytest.mark.parametrize("which", PASSES)
+@pytest.mark.parametrize("layer", LAYERS)
+def test_layer(benchmark, layer, which):
+    benchmark(dict(emoref_cases([layer]))[f"{layer} {which}"])
+
+
+def main() -> None:
+    """Print the table, or the times of one side as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--side", choices=SIDES, help="time this side and print its seconds as JSON")
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    if arguments.side:
+        print(json.dumps({name: median_seconds(call) for name, call in cases(arguments.side)}))
+        return
+    times = compare("bench.kernels", SIDES, arguments.threads, arguments.rounds)
+    print(f"{arguments.threads} threads; ratio = best time of PyTorch / time of emoref")
+    print(f"{'':32}{'emoref ms':>11}{'GFLOP/s':>9}{'torch ms':>11}{'ratio':>8}")
+    for layer_name, layer in LAYERS.items():
+        for which in PASSES:
+            name = f"{layer_name} {which}"
+            ours = times["emoref"][name]
+            best = min(times[side][name] for side in SIDES[1:])
+            rate = 2 * layer.macs / ours / 1e9
+            print(f"{name:32}{ours * 1e3:11.3f}{rate:9.0f}{best * 1e3:11.3f}{best / ours:8.2f}")
+
+
+if __name__ == "__main__":
+    main()
