@@ -130,7 +130,7 @@ def _pack_filters(
                 copy_strided(out, target + p * ROWS, dy, source + p, left, plane)
 
 
-@jit(inline="always")
+@jit()
 def _multiply_unit(plan, pixels, panels, packed, scratch, offsets, sums, sums_start, first):
     """Add the products of one band of pixels to the sums of one item."""
     for p in range(0, pixels, BLOCK):

@@ -29,7 +29,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from emoref_kernels.cpu.gemm import BLOCK, pack_panel, tile_offsets
+from emoref_kernels.cpu.gemm import BLOCK, pack_panel
 from emoref_kernels.cpu.jit import jit
 from emoref_kernels.cpu.runs import add_run, add_strided, copy_run, copy_strided, gather_run
 from emoref_kernels.cpu.simd import LANES, ROWS, TILE, multiply_panels
@@ -158,15 +158,20 @@ def pack_weights(w, groups, group_stride, rows, row_stride, depth, depth_stride,
 
 @jit()
 def _term_offsets(plan, tap_h, tap_w):
-    """Return, for each term of the sum, its distance in the scratch memory from the output's position."""
+    """Return, for each term of the sum, its distance in the scratch memory from the output's position.
+
+    Behind them come the distances of the rows of a gathered block.
+    """
     taps = tap_h.size
-    offsets = np.empty(plan.depth, np.int64)
+    offsets = np.empty(plan.depth + BLOCK, np.int64)
     for c in range(plan.channels):
         for t in range(taps):
             shift_h, phase_h = divmod(tap_h[t] - plan.top, plan.stride_h)
             shift_w, phase_w = divmod(tap_w[t] - plan.left, plan.stride_w)
             plane = (c * plan.phases_h + phase_h) * plan.phases_w + phase_w
             offsets[c * taps + t] = (plane * plan.scratch_h + shift_h) * plan.scratch_w + shift_w
+    for row in range(BLOCK):
+        offsets[plan.depth + row] = row * TILE
     return offsets
 
 
@@ -175,7 +180,7 @@ def _columns(plan, place, filters):
     """Tabulate the columns of an item.
 
     Returns the scratch position of each, its result position (-1: dropped), and how many columns from it
-    on lie ``step_w`` apart in the result.
+    on lie ``step_w`` apart in the result, or are dropped too.
     """
     width = plan.scratch_w if plan.direct else place.width
     count = plan.block_images * plan.band * width
@@ -190,19 +195,21 @@ def _columns(plan, place, filters):
                 column += 1
     runs = np.ones(count, np.int64)
     for column in range(count - 2, -1, -1):
-        if target[column + 1] == target[column] + place.step_w and target[column] >= 0:
+        dropped = target[column] < 0
+        if target[column + 1] == (-1 if dropped else target[column] + place.step_w):
             runs[column] = runs[column + 1] + 1
     return source, target, runs
 
 
 @jit()
-def _gather(scratch, terms, k, k_count, source, column, columns, out):
-    """Copy the values of `columns` columns under `k_count` terms into rows of TILE, zeros behind them."""
+def _gather(scratch, terms, k, k_count, source, column, columns, start):
+    """Copy the values of `columns` columns under `k_count` terms into rows of TILE from `start` on."""
     width = (columns + LANES - 1) // LANES * LANES
     for row in range(k_count):
-        gather_run(out, row * TILE, scratch, terms[k + row], columns, source, column)
+        place = start + row * TILE
+        gather_run(scratch, place, scratch, terms[k + row], columns, source, column)
         for j in range(columns, width):
-            out[row * TILE + j] = 0.0
+            scratch[place + j] = 0.0
 
 
 @jit()
@@ -222,9 +229,9 @@ def _store(tile, filters, bias, first_filter, target, runs, column, columns, y, 
         first += count
 
 
-@jit(inline="always")
+@jit()
 def _correlate_item(
-    item, plan, place, x, packed, bias, terms, source, target, runs, offsets, y, scratch, tile, rows_of_b
+    item, plan, place, x, packed, bias, terms, source, target, runs, y, scratch, gathered, tile
 ):
     """Compute the filters of one item in all its columns."""
     item, part = divmod(item, plan.panel_items)
@@ -258,42 +265,39 @@ def _correlate_item(
             count = min(step, plan.depth - k)
             a_place = a_start + k * plan.tile_rows
             more = 1 if k else 0
-            if plan.direct:
-                b, b_start, b_offsets, b_k = scratch, column, terms, k
-            else:
-                _gather(scratch, terms, k, count, source, column, own, rows_of_b)
-                b, b_start, b_offsets, b_k = rows_of_b, 0, offsets, 0
+            if not plan.direct:
+                _gather(scratch, terms, k, count, source, column, own, gathered)
+            # Only numbers differ: choosing one of two arrays would count a reference, an atomic operation.
             multiply_panels(
-                tile, 0, TILE, packed, a_place, a_panel, panels, b, b_start, b_offsets, b_k, count, more,
-                plan.tile_rows, vectors,
+                tile, 0, TILE, packed, a_place, a_panel, panels, scratch, column if plan.direct else gathered,
+                terms, k if plan.direct else plan.depth, count, more, plan.tile_rows, vectors,
             )  # fmt: skip
         _store(tile, filters, bias, first_filter, target, runs, column, own, y, y_start, plane, place.step_w)
 
 
 @jit()
-def _correlate_chunk(chunk, chunks, items, plan, place, x, packed, bias, terms, source, target, runs, y):
+def _correlate_chunk(
+    chunk,
+    chunks,
+    items,
+    plan,
+    place,
+    x,
+    packed,
+    bias,
+    terms,
+    source,
+    target,
+    runs,
+    y,
+    scratch,
+    gathered,
+    tile,
+):
     """Compute every chunks-th item; they share scratch memory, so that pages are touched once."""
-    scratch = np.zeros(plan.block_images * plan.scratch_image + TILE, np.float32)
-    tile = np.empty(plan.panels * plan.tile_rows * TILE, np.float32)
-    rows_of_b = np.empty(1 if plan.direct else BLOCK * TILE, np.float32)
-    offsets = tile_offsets(BLOCK)
     for item in range(chunk, items, chunks):
         _correlate_item(
-            item,
-            plan,
-            place,
-            x,
-            packed,
-            bias,
-            terms,
-            source,
-            target,
-            runs,
-            offsets,
-            y,
-            scratch,
-            tile,
-            rows_of_b,
+            item, plan, place, x, packed, bias, terms, source, target, runs, y, scratch, gathered, tile
         )
 
 
@@ -304,10 +308,21 @@ def _correlate(plan, place, threads, x, packed, bias, tap_h, tap_w, y):
     blocks = (plan.images + plan.block_images - 1) // plan.block_images
     items = blocks * plan.bands * plan.groups * plan.panel_items
     chunks = min(items, threads)
-    for chunk in numba.prange(chunks):
+    gathered = plan.block_images * plan.scratch_image + TILE
+    size = gathered + (0 if plan.direct else BLOCK * TILE)
+    tile_size = plan.panels * plan.tile_rows * TILE
+    # Arrays from outside of a parallel loop are not counted inside it. The chunks' own would be, by atomic
+    # operations at each call, which take longer than the tiles of a depthwise convolution.
+    scratch = np.zeros(chunks * size, np.float32)
+    tiles = np.empty(chunks * tile_size, np.float32)
+    for index in numba.prange(chunks):
+        chunk = np.int64(index)
+        own_scratch = scratch[chunk * size : (chunk + 1) * size]
+        own_tile = tiles[chunk * tile_size : (chunk + 1) * tile_size]
         _correlate_chunk(
-            np.int64(chunk), chunks, items, plan, place, x, packed, bias, terms, source, target, runs, y
-        )
+            chunk, chunks, items, plan, place, x, packed, bias, terms, source, target, runs, y,
+            own_scratch, gathered, own_tile,
+        )  # fmt: skip
 
 
 def _ceil_div(a: int, b: int) -> int:

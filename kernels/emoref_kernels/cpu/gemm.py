@@ -114,22 +114,21 @@ def _pack_item(
 @jit()
 def _store(tile, rows, columns, bias, first_row, c, start, row_stride, column_stride):
     """Write a tile of C to its place, and add the bias of each row if there is one."""
-    if column_stride != 1:
-        # Columns of C lie side by side in memory: transpose ROWS rows at a time after adding the bias.
+    if column_stride == 1:
         for m in range(rows):
             addend = bias[first_row + m] if bias.size else np.float32(0.0)
-            add_run(tile, m * TILE, tile, m * TILE, columns, addend)
-        whole = rows // ROWS * ROWS if row_stride == 1 else 0
-        for m in range(0, whole, ROWS):
-            transpose_run(c, start + m, column_stride, tile, m * TILE, TILE, columns)
-        for j in range(columns):
-            place = start + whole * row_stride + j * column_stride
-            for m in range(whole, rows):
-                c[place + (m - whole) * row_stride] = tile[m * TILE + j]
+            add_run(c, start + m * row_stride, tile, m * TILE, columns, addend)
         return
-    for m in range(rows):
-        addend = bias[first_row + m] if bias.size else np.float32(0.0)
-        add_run(c, start + m * row_stride, tile, m * TILE, columns, addend)
+    whole = rows // ROWS * ROWS if row_stride == 1 else 0
+    for m in range(0, whole, ROWS):
+        transpose_run(c, start + m, column_stride, tile, m * TILE, TILE, columns)
+    for j in range(columns):
+        for m in range(whole, rows):
+            c[start + m * row_stride + j * column_stride] = tile[m * TILE + j]
+    if bias.size:
+        for j in range(columns):
+            for m in range(rows):
+                c[start + m * row_stride + j * column_stride] += bias[first_row + m]
 
 
 @jit()

@@ -56,19 +56,34 @@ def _store(builder: Any, value: Any, pointer: Any) -> None:
     store.align = 4
 
 
-def _emit_run(builder: Any, count: Any, body: Callable[[Any, int], None]) -> None:
-    """Emit ``body(index, width)`` for whole vectors, then for the halves, quarters, ... that are left."""
+def _emit_run(builder: Any, count: Any, body: Callable[[Any, int], None], repeatable: bool) -> None:
+    """Emit ``body(index, width)`` for whole vectors, then for the halves, quarters, ... that are left.
+
+    Where it does no harm that some values are treated twice, what is left after the first vector is done
+    by one vector that overlaps the one before.
+    """
     whole = builder.and_(count, ir.Constant(_INT, -LANES))
     with cgutils.for_range_slice(builder, ir.Constant(_INT, 0), whole, ir.Constant(_INT, LANES)) as (
         start,
         _,
     ):
         body(start, LANES)
+    remaining = count
+    if repeatable:
+        with builder.if_then(
+            builder.and_(
+                builder.icmp_signed("!=", whole, count),
+                builder.icmp_signed(">", whole, ir.Constant(_INT, 0)),
+            )
+        ):
+            body(builder.sub(count, ir.Constant(_INT, LANES)), LANES)
+        short = builder.icmp_signed("==", whole, ir.Constant(_INT, 0))
+        remaining = builder.select(short, count, ir.Constant(_INT, 0))
     index = cgutils.alloca_once_value(builder, whole)
     width = LANES // 2
     while width:
         step = ir.Constant(_INT, width)
-        with builder.if_then(builder.icmp_signed("!=", builder.and_(count, step), ir.Constant(_INT, 0))):
+        with builder.if_then(builder.icmp_signed("!=", builder.and_(remaining, step), ir.Constant(_INT, 0))):
             body(builder.load(index), width)
             builder.store(builder.add(builder.load(index), step), index)
         width //= 2
@@ -90,7 +105,7 @@ def _emit_map(operation: str, context: Any, builder: Any, signature: Any, args: 
             value = multiply_add(builder, constant, value, _load(builder, target, width))
         _store(builder, value, target)
 
-    _emit_run(builder, args[4], body)
+    _emit_run(builder, args[4], body, repeatable=operation != "fma")
     return context.get_dummy_value()
 
 
@@ -302,57 +317,34 @@ LOOPS = {
 }
 """The plain-loop twin of each function of this module: its meaning."""
 
-if INTERPRETED:
-    # Intrinsics exist in compiled code only; interpreted kernels use the plain twins.
-    copy_run, add_run, fma_run = _copy_loops, _add_loops, _fma_loops
-    copy_strided, gather_run, transpose_block = _strided_loops, _gather_loops, _transpose_loops
-    sum_run, dot_run, add_strided = _sum_loops, _dot_loops, _add_strided_loops
-else:
+# Kernels call the intrinsics themselves: a compiled function around one would count a reference to each of
+# its arrays in and out, an atomic operation that costs more than a short run.
+copy_run: Any = _copy_loops if INTERPRETED else _copy_run
+"""``copy_run(out, out_start, x, x_start, count)`` copies a run of `x` to a run of `out` elsewhere."""
 
-    @jit()
-    def copy_run(out, out_start, x, x_start, count):
-        """Copy x[x_start : x_start + count] to out[out_start : out_start + count]."""
-        _copy_run(out, out_start, x, x_start, count)
+add_run: Any = _add_loops if INTERPRETED else _add_run
+"""``add_run(out, out_start, x, x_start, count, addend)`` does so with `addend` added to each value."""
 
-    @jit()
-    def add_run(out, out_start, x, x_start, count, addend):
-        """Write a run of `x`, with `addend` added to each value, into a run of `out`."""
-        _add_run(out, out_start, x, x_start, count, np.float32(addend))
+fma_run: Any = _fma_loops if INTERPRETED else _fma_run
+"""``fma_run(out, out_start, x, x_start, count, factor)`` adds `factor` times `x` to `out`, rounding once."""
 
-    @jit()
-    def fma_run(out, out_start, x, x_start, count, factor):
-        """Add `factor` times a run of `x` to a run of `out`, rounding once."""
-        _fma_run(out, out_start, x, x_start, count, np.float32(factor))
+copy_strided: Any = _strided_loops if INTERPRETED else _copy_strided
+"""``copy_strided(out, out_start, x, x_start, count, stride)`` copies every stride-th value to a run."""
 
-    @jit()
-    def copy_strided(out, out_start, x, x_start, count, stride):
-        """Copy every stride-th value of `x` into a run of `out`."""
-        _copy_strided(out, out_start, x, x_start, count, stride)
+add_strided: Any = _add_strided_loops if INTERPRETED else _add_strided
+"""``add_strided(out, out_start, x, x_start, count, stride, addend)`` writes to every stride-th place."""
 
-    @jit()
-    def add_strided(out, out_start, x, x_start, count, stride, addend):
-        """Write a run of `x`, with `addend` added to each value, to every stride-th place of `out`."""
-        _add_strided(out, out_start, x, x_start, count, stride, np.float32(addend))
+gather_run: Any = _gather_loops if INTERPRETED else _gather_run
+"""``gather_run(out, out_start, x, x_start, count, table, table_start)`` copies values named by a table."""
 
-    @jit()
-    def gather_run(out, out_start, x, x_start, count, table, table_start):
-        """Copy ``x[x_start + table[table_start + i]]`` into a run of `out`."""
-        _gather_run(out, out_start, x, x_start, count, table, table_start)
+sum_run: Any = _sum_loops if INTERPRETED else _sum_run
+"""``sum_run(a, a_start, count)`` is the sum of a run: LANES partial sums, added in a fixed order."""
 
-    @jit()
-    def sum_run(a, a_start, count):
-        """Return the sum of a run: LANES partial sums, added in an order that its length alone decides."""
-        return _sum_run(a, a_start, count)
+dot_run: Any = _dot_loops if INTERPRETED else _dot_run
+"""``dot_run(a, a_start, b, b_start, count)`` is the inner product of two runs, summed likewise."""
 
-    @jit()
-    def dot_run(a, a_start, b, b_start, count):
-        """Return the inner product of two runs, in the order of :func:`sum_run`."""
-        return _dot_run(a, a_start, b, b_start, count)
-
-    @jit()
-    def transpose_block(out, out_start, out_stride, x, x_start, x_stride):
-        """Write the transpose of ROWS by ROWS values; both sides have rows of neighbours at a stride."""
-        _transpose_block(out, out_start, out_stride, x, x_start, x_stride)
+transpose_block: Any = _transpose_loops if INTERPRETED else _transpose_block
+"""``transpose_block(out, out_start, out_stride, x, x_start, x_stride)`` transposes ROWS by ROWS values."""
 
 
 @jit()

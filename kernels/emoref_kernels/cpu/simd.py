@@ -307,8 +307,7 @@ def multiply_tile_loops(
             c[place] = total
 
 
-# LLVM optimises a function anew in every compiled function above it. "always" saves one such level.
-@jit(inline="always")
+@jit()
 def multiply_tile(
     c, c_start, c_stride, a, a_start, b, b_start, b_offsets, k_start, k_count, accumulate, rows, vectors
 ):
