@@ -1,0 +1,1 @@
+"""Speed, measured beside the libraries that people would otherwise use."""

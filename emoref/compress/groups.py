@@ -3,13 +3,17 @@
 Every filter of a convolution (and every unit of a linear layer) gives its output channel an id. The ids
 travel through the network: batch norm, activations, pooling and dropout pass them on, a depthwise
 convolution passes them on too (its filter j only sees channel j), ``flatten`` repeats each one for every
-pixel of its map, ``concat`` puts lists one after the other, and ``add`` makes two ids the same one (the
-channels it adds can only leave together). What carries the same id must be kept or removed together.
+pixel of its map, ``concat`` puts lists one after the other, ``pad_channels`` gives each channel of zeros an
+id of its own, and ``add`` makes two ids the same one (the channels it adds can only leave together). What
+carries the same id must be kept or removed together.
 
 Some ids are pinned, which means that they can never be removed: the channels of the images, the classes
 (channels of the network's output) and both sides of a grouped convolution that is not depthwise. A layer
-with one pinned filter is not prunable at all. An operation that mixes neighbouring channels, such as local
-response normalisation, has no place in this scheme: its channels would have to be pinned.
+with one pinned filter is not prunable at all.
+
+Local response normalisation passes ids on, though it is no operation on each channel by itself: its window
+moves together over the channels that stay. Filters before it can be removed like all others, but the smaller
+network is not the masked one; see :mod:`emoref.compress.slim`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +30,16 @@ from emoref.nn import Network, Node
 __all__ = ["ChannelGroup", "ChannelMap", "channel_groups", "channel_map", "prunable_layers"]
 
 _PASS_ON = frozenset(
-    {"batch_norm", "relu", "tanh", "max_pool2d", "avg_pool2d", "global_avg_pool2d", "dropout"}
+    {
+        "batch_norm",
+        "local_response_norm",
+        "relu",
+        "tanh",
+        "max_pool2d",
+        "avg_pool2d",
+        "global_avg_pool2d",
+        "dropout",
+    }
 )
 
 
@@ -208,6 +221,10 @@ def _passed_on(net: Network, node: Node, inputs: list[list[int]], ids: "_Ids") -
         return [i for i in inputs[0] for _ in range(pixels)]
     if node.op == "concat":
         return [i for part in inputs for i in part]
+    if node.op == "pad_channels":
+        # An addition may tie these zeros to filters, and they then go with them; alone they stay.
+        before, after = (ids.new(int(node.attrs[side]), pinned=False) for side in ("before", "after"))
+        return before + inputs[0] + after
     if node.op == "add":
         for part in inputs[1:]:
             ids.tie(inputs[0], part)

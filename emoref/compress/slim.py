@@ -8,6 +8,11 @@ ordinary network that knows nothing of the masks.
 :func:`slim` and :func:`apply_masks` are twins. They compute the same function (a test says so for random
 networks), because a masked filter is silenced completely: a bias, or the shift (beta) of a batch norm,
 would otherwise turn a "removed" channel into a constant one that the next layer still sees.
+
+One operation is excepted, local response normalisation. It divides a channel by its neighbours: where a
+filter is masked a zero stands among them, where it is removed the next channel moves up into the window.
+Networks with it can be slimmed, but :func:`slim` and :func:`apply_masks` then differ. What counts is the
+slimmed network: it is what a search evaluates and what is saved.
 """
 
 from collections.abc import Mapping
@@ -63,7 +68,7 @@ def slim(net: Network, params: Mapping[str, NDArray], masks: Masks) -> tuple[Net
 
 
 def slim_network(net: Network, masks: Masks) -> Network:
-    """Return the architecture that :func:`slim` returns, without touching any parameter."""
+    """Return the architecture that :func:`slim` makes of `net` and `masks`; no parameter is touched."""
     return cut_network(net, kept_channels(net, masks))
 
 
@@ -73,7 +78,8 @@ def apply_masks(net: Network, params: Mapping[str, NDArray], masks: Masks) -> di
     Weights and bias of masked filters become 0, and so do gamma, beta and running mean of their batch norms
     (wherever these lie, e.g. behind a concatenation) and their depthwise filters. Each masked channel is
     then exactly 0 everywhere, so the network computes what the slimmed one computes, up to the order in
-    which floating-point sums are formed. Nothing gets smaller or faster: use :func:`slim` for that.
+    which floating-point sums are formed (local response normalisation excepted, as said above). Nothing gets
+    smaller or faster: use :func:`slim` for that.
 
     Parameters
     ----------
@@ -164,6 +170,10 @@ def _slim_node(node: Node, kept: Mapping[str, NDArray[np.bool_]]) -> Node:
         if int(node.attrs.get("groups", 1)) > 1:
             attrs["groups"] = int(kept[node.inputs[0]].sum())
         return replace(node, attrs=attrs)
+    if node.op == "pad_channels" and not out.all():
+        before, after = int(node.attrs["before"]), int(node.attrs["after"])
+        behind = len(out) - after
+        return replace(node, attrs={"before": int(out[:before].sum()), "after": int(out[behind:].sum())})
     if node.op == "linear" and not out.all():
         return replace(node, attrs={**node.attrs, "units": int(out.sum())})
     return node

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from emoref.errors import NetworkError
-from emoref.networks import small
+from emoref.networks import alexnet, mobilenet, resnet, small, vgg
 from emoref.nn import Network
 
 __all__ = ["build", "names"]
@@ -21,6 +21,15 @@ _BUILDERS: dict[str, Callable[..., Network]] = {
     "conv3": small.conv3,
     "conv4": small.conv4,
     "mlp": small.mlp,
+    "alexnet": alexnet.alexnet,
+    "vgg16": vgg.vgg16,
+    "mobilenet-v1": mobilenet.mobilenet_v1,
+    "resnet18": resnet.resnet18,
+    "resnet20": resnet.resnet20,
+    "resnet32": resnet.resnet32,
+    "resnet50": resnet.resnet50,
+    "resnet56": resnet.resnet56,
+    "resnet110": resnet.resnet110,
 }
 
 
@@ -43,8 +52,8 @@ def build(
     classes : int
         Number of classes, the size of the output.
     **options
-        The network's own options, for instance ``widths``; see the functions in
-        :mod:`emoref.networks.small`.
+        The network's own options, for instance ``widths``; see the functions of the same names in
+        :mod:`emoref.networks.small`, ``alexnet``, ``vgg``, ``mobilenet`` and ``resnet``.
 
     Returns
     -------

@@ -7,18 +7,12 @@ units of each hidden layer, so that a slim variant can be built from scratch.
 from collections.abc import Sequence
 
 from emoref.errors import NetworkError
+from emoref.networks.checks import check_widths
 from emoref.nn import Network, NetworkBuilder
 
 __all__ = ["conv1", "conv2", "conv3", "conv4", "lenet", "lenet5", "mlp"]
 
 Shape = tuple[int, ...]
-
-
-def _check_widths(name: str, widths: Sequence[int], count: int) -> tuple[int, ...]:
-    widths = tuple(widths)
-    if len(widths) != count:
-        raise NetworkError(f"network {name!r} has {count} hidden layers, got widths {widths}")
-    return widths
 
 
 def lenet(
@@ -43,7 +37,7 @@ def lenet(
     NetworkError
         If a size does not fit.
     """
-    first, second, hidden = _check_widths("lenet", widths, 3)
+    first, second, hidden = check_widths("lenet", widths, 3)
     net = NetworkBuilder("lenet", input_shape)
     net.conv("conv1", first, 5)
     net.relu("relu1")
@@ -97,7 +91,7 @@ def lenet5(
         raise NetworkError(f"network 'lenet5': activation must be 'relu' or 'tanh', got {activation!r}")
     if pool not in ("max", "avg"):
         raise NetworkError(f"network 'lenet5': pool must be 'max' or 'avg', got {pool!r}")
-    filters = _check_widths("lenet5", widths, 4)
+    filters = check_widths("lenet5", widths, 4)
     net = NetworkBuilder("lenet5", input_shape)
     add_pool = net.max_pool if pool == "max" else net.avg_pool
     for i, count in enumerate(filters[:3], 1):
@@ -133,7 +127,7 @@ def conv1(input_shape: Shape = (1, 28, 28), classes: int = 10, *, widths: Sequen
     That it has one convolution of 64 filters follows from the paper's numbers; the rest (5x5 kernel, "same"
     padding, ReLU, 2x2 max pooling, one linear layer) is not published; emoref uses it.
     """
-    return _designed("conv1", input_shape, classes, _check_widths("conv1", widths, 1), 5, (1,))
+    return _designed("conv1", input_shape, classes, check_widths("conv1", widths, 1), 5, (1,))
 
 
 def conv2(
@@ -143,7 +137,7 @@ def conv2(
 
     Not published: widths, kernels, padding and pooling; emoref uses these.
     """
-    return _designed("conv2", input_shape, classes, _check_widths("conv2", widths, 2), 5, (1, 2))
+    return _designed("conv2", input_shape, classes, check_widths("conv2", widths, 2), 5, (1, 2))
 
 
 def conv3(
@@ -153,7 +147,7 @@ def conv3(
 
     Not published: widths, kernels, padding and pooling; emoref uses these.
     """
-    return _designed("conv3", input_shape, classes, _check_widths("conv3", widths, 3), 3, (1, 2))
+    return _designed("conv3", input_shape, classes, check_widths("conv3", widths, 3), 3, (1, 2))
 
 
 def conv4(
@@ -163,7 +157,7 @@ def conv4(
 
     Not published: widths, kernels, padding and pooling; emoref uses these.
     """
-    return _designed("conv4", input_shape, classes, _check_widths("conv4", widths, 4), 3, (1, 2, 4))
+    return _designed("conv4", input_shape, classes, check_widths("conv4", widths, 4), 3, (1, 2, 4))
 
 
 def mlp(

@@ -1,5 +1,6 @@
 """Networks as graphs, their execution and training, on the kernels of :mod:`emoref_kernels`."""
 
+from emoref.nn.batch_norm import reestimate_batch_norm
 from emoref.nn.batches import ArrayData, TrainData
 from emoref.nn.checkpoint import load_state, save_state
 from emoref.nn.config import TrainConfig
@@ -17,6 +18,7 @@ from emoref.nn.executor import (
 )
 from emoref.nn.graph import INPUT, LayerRow, Network, NetworkBuilder, Node
 from emoref.nn.io import check_params, load, load_extra, save
+from emoref.nn.loss import Loss
 from emoref.nn.optim import SGD, Adam, make_optimizer
 from emoref.nn.schedule import learning_rate
 from emoref.nn.training import History, StepReport, TrainingState, fit
@@ -29,6 +31,7 @@ __all__ = [
     "Evaluation",
     "History",
     "LayerRow",
+    "Loss",
     "Network",
     "NetworkBuilder",
     "Node",
@@ -51,6 +54,7 @@ __all__ = [
     "loss_and_gradients",
     "make_optimizer",
     "predict",
+    "reestimate_batch_norm",
     "run_nodes",
     "save",
     "save_state",

@@ -20,7 +20,7 @@ class TrainData(Protocol):
     def batch(
         self, indices: NDArray[np.int64], rng: np.random.Generator | None = None
     ) -> tuple[NDArray[Any], NDArray[np.int64]]:
-        """Return images (n, C, H, W) float32 and labels (n,) int64; with `rng`, augmented by it."""
+        """Return the images (n, C, H, W) float32 and labels (n,) int64 at `indices`, augmented with `rng`."""
 
 
 class ArrayData:
@@ -53,7 +53,7 @@ class ArrayData:
     def batch(
         self, indices: NDArray[np.int64], rng: np.random.Generator | None = None
     ) -> tuple[NDArray[Any], NDArray[np.int64]]:
-        """Return the images and labels at `indices`."""
+        """Return the images and labels at `indices`; nothing is augmented, `rng` or not."""
         return self.images[indices], self.labels[indices]
 
 

@@ -4,7 +4,7 @@
 
     /                          attributes emoref_class = "training_state", format_version = 1
     /architecture, /parameters as in a network file
-    /training                  JSON text: settings, seed, number of images, epoch, steps
+    /training                  JSON text: settings, seed, number of images, epoch, steps, teacher's checksum
     /optimizer/<slot>/<name>   the optimiser's arrays
     /history/<curve>           (epochs,) float64
 """
@@ -55,7 +55,7 @@ def save_state(path: str | os.PathLike[str], state: TrainingState) -> None:
     def fill(file: h5py.File) -> None:
         write_attributes(file, emoref_class=_CLASS, format_version=FORMAT_VERSION)
         write_network(file, state.net, state.params)
-        counts = {name: getattr(state, name) for name in _COUNTS}
+        counts = {name: getattr(state, name) for name in (*_COUNTS, "teacher")}
         write_json(file, "training", {"config": state.config.to_dict(), **counts})
         slots = file.create_group("optimizer")
         for slot, values in state.slots.items():
@@ -104,6 +104,8 @@ def load_state(path: str | os.PathLike[str]) -> TrainingState:
 def _training(path: Any, data: Any) -> tuple[dict[str, int], TrainConfig]:
     try:
         counts = {name: int(data[name]) for name in _COUNTS}
+        # Files of the first versions, which knew no teachers, have no such entry.
+        counts["teacher"] = int(data.get("teacher", 0))
         return counts, TrainConfig.from_dict(data["config"])
     except (KeyError, TypeError, ValueError, ConfigError) as error:
         raise FileFormatError(f"{path}: /training is damaged: {error}") from None

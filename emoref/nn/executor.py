@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from emoref.errors import DataError, NetworkError
 from emoref.nn.batches import ArrayData, TrainData, check_labels, slices
 from emoref.nn.graph import INPUT, Network, Node
+from emoref.nn.loss import CROSS_ENTROPY, Loss
 from emoref.nn.ops import Context
 from emoref_kernels import load_backend
 
@@ -95,7 +96,7 @@ def _check_node_params(net: Network, nodes: Iterable[Node], params: Params) -> N
                 )
 
 
-def _run(
+def run_in_order(
     nodes: Sequence[Node],
     params: Params,
     values: dict[str, Array],
@@ -167,7 +168,7 @@ def forward(
         return contexts[name]
 
     values = {INPUT: images}
-    _run(net.nodes, params, values, {*keep, net.output.name}, k, new_context)
+    run_in_order(net.nodes, params, values, {*keep, net.output.name}, k, new_context)
     return Tape(net, params, k, values[net.output.name], {name: values[name] for name in keep}, contexts)
 
 
@@ -237,7 +238,8 @@ class StepResult:
     Attributes
     ----------
     loss : float
-        Mean cross-entropy of the batch, in nats.
+        What training minimises, averaged over the batch, in nats: without label smoothing and teacher the
+        cross-entropy.
     wrong : int
         Wrong predictions in the batch, from the same forward pass.
     grads : dict of str to ndarray
@@ -260,8 +262,10 @@ def loss_and_gradients(
     *,
     backend: Any = "cpu",
     rng: np.random.Generator | None = None,
+    loss: Loss = CROSS_ENTROPY,
+    teacher_logits: Array | None = None,
 ) -> StepResult:
-    """Return the mean softmax cross-entropy of one batch and its gradients, in training mode.
+    """Return the mean loss of one batch and its gradients, in training mode.
 
     Parameters
     ----------
@@ -269,6 +273,10 @@ def loss_and_gradients(
         As for :func:`forward`.
     labels : ndarray of int, shape (N,)
         Class numbers.
+    loss : Loss
+        What is minimised; the softmax cross-entropy by default.
+    teacher_logits : ndarray, shape (N, classes), optional
+        A teacher's logits for these images, for distillation.
 
     Returns
     -------
@@ -285,9 +293,9 @@ def loss_and_gradients(
     labels = check_labels(labels, len(images), net.classes)
     tape = forward(net, params, images, mode="train", backend=backend, rng=rng)
     logits, k = tape.output, tape.backend
-    grads = backward(tape, k.softmax_cross_entropy_grad(logits, labels))
-    loss = float(k.softmax_cross_entropy(logits, labels))
-    return StepResult(loss, count_wrong(logits, labels), grads, tape.buffer_updates)
+    grads = backward(tape, loss.gradient(k, logits, labels, teacher_logits))
+    value = loss.value(k, logits, labels, teacher_logits)
+    return StepResult(value, count_wrong(logits, labels), grads, tape.buffer_updates)
 
 
 def run_nodes(
@@ -334,7 +342,7 @@ def run_nodes(
     nodes = _nodes_between(net, activations, outputs)
     _check_node_params(net, nodes, params)
     values = dict(activations)
-    _run(nodes, params, values, set(outputs), backend_of(backend), lambda name: Context())
+    run_in_order(nodes, params, values, set(outputs), backend_of(backend), lambda name: Context())
     return {name: values[name] for name in outputs}
 
 

@@ -328,7 +328,7 @@ class Network:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Network":
-        """Return the network that :meth:`to_dict` described.
+        """Return the network that :meth:`to_dict` described by `data`.
 
         Raises
         ------
@@ -355,7 +355,10 @@ class Network:
 class NetworkBuilder:
     """Builds a :class:`Network` node by node; each method appends one node and returns its name.
 
-    ``source`` is the node to read from; left out, the node added last (or the input).
+    ``name`` is the new node's. ``source`` is the node to read from; left out, the node added last (or the
+    input). ``sources`` are several. The other arguments are attributes of the node's operation, see its class
+    in :mod:`emoref.nn.ops`: ``filters``, ``kernel``, ``stride``, ``padding``, ``groups``, ``bias``,
+    ``units``, ``eps``, ``momentum``, ``size``, ``alpha``, ``beta``, ``k``, ``before``, ``after``, ``rate``.
 
     Parameters
     ----------
@@ -376,7 +379,7 @@ class NetworkBuilder:
         return self.nodes[-1].name if self.nodes else INPUT
 
     def node(self, name: str, op: str, sources: Iterable[str | None] = (None,), **attrs: Any) -> str:
-        """Append a node of any operation; None among the sources stands for the node added last."""
+        """Append a node of operation `op` with attributes `attrs`; a source None is the node added last."""
         inputs = tuple(self.last if source is None else source for source in sources)
         self.nodes.append(Node(name, op, inputs, attrs))
         return name
@@ -405,6 +408,18 @@ class NetworkBuilder:
     ) -> str:
         """Append a batch_norm node."""
         return self.node(name, "batch_norm", (source,), eps=eps, momentum=momentum)
+
+    def local_response_norm(
+        self,
+        name: str,
+        size: int = 5,
+        alpha: float = 1e-4,
+        beta: float = 0.75,
+        k: float = 1.0,
+        source: str | None = None,
+    ) -> str:
+        """Append a local_response_norm node; alpha is divided by size, as in PyTorch."""
+        return self.node(name, "local_response_norm", (source,), size=size, alpha=alpha, beta=beta, k=k)
 
     def relu(self, name: str, source: str | None = None) -> str:
         """Append a relu node."""
@@ -445,6 +460,10 @@ class NetworkBuilder:
     def concat(self, name: str, *sources: str) -> str:
         """Append a node that joins two or more results along the channels."""
         return self.node(name, "concat", sources)
+
+    def pad_channels(self, name: str, before: int = 0, after: int = 0, source: str | None = None) -> str:
+        """Append a node that puts channels of zeros before and behind its input's channels."""
+        return self.node(name, "pad_channels", (source,), before=before, after=after)
 
     def dropout(self, name: str, rate: float = 0.5, source: str | None = None) -> str:
         """Append a dropout node."""

@@ -41,7 +41,7 @@ _DIMENSIONS = {
 
 
 def check_params(net: Network, params: Mapping[str, NDArray[Any]]) -> None:
-    """Check that a dictionary holds exactly a network's parameters, in the right shapes.
+    """Check that `params` holds exactly the parameters of `net`, in the right shapes.
 
     Raises
     ------

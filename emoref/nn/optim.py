@@ -94,5 +94,5 @@ class Adam(Optimizer):
 
 
 def make_optimizer(net: Network, params: Mapping[str, Array], config: TrainConfig) -> Optimizer:
-    """Return the optimiser that the configuration names, at its start."""
+    """Return the optimiser that `config` names, at its start, for the parameters `params` of `net`."""
     return {"sgd": SGD, "adam": Adam}[config.optimizer](net, params, config)

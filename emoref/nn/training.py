@@ -1,6 +1,8 @@
 """The training loop: reproducible bit for bit, and resumable after any epoch."""
 
+import json
 import math
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,9 +13,10 @@ from numpy.typing import NDArray
 from emoref.errors import ConfigError, DataError, NetworkError, TrainingDivergedError
 from emoref.nn.batches import TrainData, check_labels
 from emoref.nn.config import TrainConfig
-from emoref.nn.executor import backend_of, evaluate_data, loss_and_gradients
+from emoref.nn.executor import backend_of, evaluate_data, loss_and_gradients, predict
 from emoref.nn.graph import Network
 from emoref.nn.io import check_params
+from emoref.nn.loss import Loss
 from emoref.nn.optim import Optimizer, make_optimizer
 from emoref.nn.schedule import learning_rate
 from emoref.seeding import generator
@@ -32,7 +35,8 @@ class History:
     lr : list of float
         Learning rate of the epoch's last step.
     train_loss : list of float
-        Mean cross-entropy (nats) over the epoch's batches, each measured before its step.
+        Mean of what is minimised (nats) over the epoch's batches, each measured before its step: the
+        cross-entropy, with label smoothing and the teacher's share where there are such.
     train_error : list of float
         Share of wrong predictions in the same passes, in [0, 1].
     validation_loss, validation_error : list of float
@@ -90,6 +94,8 @@ class TrainingState:
         The optimiser's arrays, see :class:`emoref.nn.optim.Optimizer`.
     history : History
         Curves so far.
+    teacher : int
+        Checksum of the teacher's architecture and parameters, 0 without one.
     """
 
     net: Network
@@ -101,6 +107,7 @@ class TrainingState:
     params: dict[str, Array]
     slots: dict[str, dict[str, Array]]
     history: History
+    teacher: int = 0
 
     def copy(self) -> "TrainingState":
         """Return a copy that shares no array; the state given to `on_epoch` changes in the next epoch."""
@@ -114,6 +121,7 @@ class TrainingState:
             {name: value.copy() for name, value in self.params.items()},
             {slot: {n: v.copy() for n, v in values.items()} for slot, values in self.slots.items()},
             self.history.copy(),
+            self.teacher,
         )
 
 
@@ -128,8 +136,12 @@ def fit(
     on_step: Callable[[StepReport], None] | None = None,
     on_epoch: Callable[[TrainingState], None] | None = None,
     resume: TrainingState | None = None,
+    teacher: tuple[Network, Mapping[str, Array]] | None = None,
 ) -> History:
     """Train a network by minimising the softmax cross-entropy; changes `params` in place.
+
+    With `teacher`, the network also learns to give the teacher's softened probabilities; see
+    :class:`emoref.nn.Loss` and the settings `temperature` and `alpha`.
 
     Epoch e visits the images in the order ``generator(seed, "nn.shuffle", e).permutation``; step s augments
     with ``generator(seed, "nn.augment", e, s)`` and draws dropout masks with
@@ -158,6 +170,9 @@ def fit(
         Called after every epoch with the :class:`TrainingState`; save it, or keep a ``.copy()``.
     resume : TrainingState, optional
         Go on from there: its parameters are copied into `params`.
+    teacher : tuple (Network, dict of str to ndarray), optional
+        A trained network for the same images and classes, run in evaluation mode on the same (augmented)
+        batches. It is not changed.
 
     Returns
     -------
@@ -173,7 +188,7 @@ def fit(
     NetworkError, DataError, ConfigError
         If network, parameters, data, settings and `resume` do not fit together.
     """
-    loop = _Loop(net, params, train_data, config, backend_of(backend), seed, on_step)
+    loop = _Loop(net, params, train_data, config, backend_of(backend), seed, on_step, teacher)
     if resume is not None:
         loop.restore(resume)
     good = {name: value.copy() for name, value in params.items()}
@@ -212,6 +227,7 @@ class _Loop:
         k: Any,
         seed: int,
         on_step: Callable[[StepReport], None] | None,
+        teacher: tuple[Network, Mapping[str, Array]] | None,
     ) -> None:
         check_params(net, params)
         for name, value in params.items():
@@ -221,6 +237,11 @@ class _Loop:
             raise DataError("there are no training images")
         self.net, self.params, self.data, self.config = net, params, data, config
         self.k, self.seed, self.on_step = k, seed, on_step
+        self.loss = Loss(config.label_smoothing, config.temperature, config.alpha)
+        self.teacher, self.teacher_checksum = teacher, 0
+        if teacher is not None:
+            _check_teacher(net, *teacher)
+            self.teacher_checksum = _checksum(*teacher)
         self.steps = math.ceil(len(data) / config.batch_size)
         self.optimizer: Optimizer = make_optimizer(net, params, config)
         self.history = History()
@@ -236,6 +257,7 @@ class _Loop:
             self.params,
             self.optimizer.slots,
             self.history,
+            self.teacher_checksum,
         )
 
     def restore(self, state: TrainingState) -> None:
@@ -249,6 +271,11 @@ class _Loop:
             raise ConfigError(f"seed is {self.seed}, the training to resume had {state.seed}")
         if state.images != len(self.data):
             raise DataError(f"{len(self.data)} training images, the training to resume had {state.images}")
+        if state.teacher != self.teacher_checksum:
+            had = "another teacher" if state.teacher and self.teacher else "one" if state.teacher else "none"
+            raise ConfigError(
+                f"teacher is {'given' if self.teacher else 'left out'}, the training to resume had {had}"
+            )
         for name, value in state.params.items():
             if value.dtype != self.params[name].dtype:
                 raise NetworkError(
@@ -287,6 +314,8 @@ class _Loop:
             labels,
             backend=self.k,
             rng=generator(self.seed, "nn.dropout", epoch, step),
+            loss=self.loss,
+            teacher_logits=self.teacher_logits(images),
         )
         if not math.isfinite(result.loss):
             raise _diverged("the loss", epoch, step, lr)
@@ -295,6 +324,29 @@ class _Loop:
         if self.on_step is not None:
             self.on_step(StepReport(epoch, step, self.steps, result.loss, lr))
         return result.loss, result.wrong
+
+    def teacher_logits(self, images: Array) -> Array | None:
+        if self.teacher is None:
+            return None
+        return predict(*self.teacher, images, self.k, len(images))
+
+
+def _check_teacher(net: Network, teacher: Network, params: Mapping[str, Array]) -> None:
+    check_params(teacher, params)
+    for what, wanted, found in (
+        ("images of shape", net.input_shape, teacher.input_shape),
+        ("a number of classes of", net.classes, teacher.classes),
+    ):
+        if found != wanted:
+            raise NetworkError(f'teacher "{teacher.name}" has {what} {found}, the network to train {wanted}')
+
+
+def _checksum(net: Network, params: Mapping[str, Array]) -> int:
+    """Return a number above 0 that tells teachers apart."""
+    checksum = zlib.crc32(json.dumps(net.to_dict(), sort_keys=True).encode())
+    for name in net.param_shapes():
+        checksum = zlib.crc32(np.ascontiguousarray(params[name]).data, checksum)
+    return checksum or 1
 
 
 def _diverged(what: str, epoch: int, step: int, lr: float) -> TrainingDivergedError:

@@ -259,6 +259,10 @@ class _Plan:
     bits: tuple[NDArray[np.int64], ...]
 
 
+_READERS = frozenset({"conv2d", "linear", "flatten", "local_response_norm"})
+"""Operations that cannot be in the stem if their input has pruned channels."""
+
+
 def _plan(net: Network, layout: FilterGenome) -> _Plan:
     channels = channel_map(net)
     bit_of = np.full(len(channels.pinned), -1, dtype=np.int64)
@@ -273,7 +277,8 @@ def _plan(net: Network, layout: FilterGenome) -> _Plan:
         # Depthwise convolution and flattening would be right in the stem too. But a depthwise convolution
         # cut down to one channel is an ordinary one, whose sums may be formed in another order; and to pick
         # whole maps is cheaper than to pick their pixels one by one.
-        reads_pruned = node.op in ("conv2d", "linear", "flatten") and pruned(node.inputs[0])
+        # Local response normalisation reads its neighbours, which are others in each candidate.
+        reads_pruned = node.op in _READERS and pruned(node.inputs[0])
         if computed.issuperset(node.inputs) and not reads_pruned:
             computed.add(node.name)
     later = [node for node in net.nodes if node.name not in computed]

@@ -141,11 +141,11 @@ class FilterGenome:
         return np.stack(columns, axis=1)
 
     def remaining_ratio(self, genomes: ArrayLike) -> NDArray[np.float64]:
-        """Return kept filters / all filters, shape (P,); objective f1 of one-shot filter pruning."""
+        """Return kept filters / all filters of `genomes`, shape (P,); f1 of one-shot filter pruning."""
         return self.kept(genomes).sum(axis=1) / self.sizes.sum()
 
     def shortfall(self, genomes: ArrayLike) -> NDArray[np.int64]:
-        """Return how many filters each layer lacks to its floor, shape (P, layers); 0 where none."""
+        """Return how many filters each layer of `genomes` lacks to its floor, shape (P, layers)."""
         return np.maximum(0, self.floors - self.kept(genomes))
 
     def repair(self, genomes: ArrayLike, rng: np.random.Generator) -> NDArray[np.bool_]:

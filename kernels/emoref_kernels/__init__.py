@@ -55,6 +55,8 @@ class Backend:
     batch_norm_train: _ArraysFunction
     batch_norm_train_grad: _ArraysFunction
     batch_norm_grad: _ArraysFunction
+    local_response_norm: _ArrayFunction
+    local_response_norm_grad: _ArrayFunction
 
     relu: _ArrayFunction
     relu_grad: _ArrayFunction
@@ -76,6 +78,8 @@ class Backend:
     softmax: _ArrayFunction
     softmax_cross_entropy: Callable[..., float]
     softmax_cross_entropy_grad: _ArrayFunction
+    distillation_loss: Callable[..., float]
+    distillation_loss_grad: _ArrayFunction
 
     sgd_update: Callable[..., None]
     adam_update: Callable[..., None]

@@ -48,6 +48,21 @@ def check_batch_norm(
         raise ShapeError(f"x has shape {x.shape}; an empty batch has no mean and no variance")
 
 
+def check_local_response_norm(
+    arrays: Mapping[str, NDArray[Any]], size: int, alpha: float, beta: float, k: float, *, float64: bool
+) -> None:
+    """Check the arguments of ``local_response_norm`` and its gradient: x (N, C, H, W), constants in range."""
+    check_same_shape(arrays, float64=float64)
+    check_dimensions("x", arrays["x"], (4,))
+    if not isinstance(size, int | np.integer) or size < 1 or size % 2 == 0:
+        raise ShapeError(f"size is {size!r}; it must be an odd integer, so that the window has a middle")
+    for name, value in {"alpha": alpha, "beta": beta}.items():
+        if not 0.0 <= value < np.inf:
+            raise ShapeError(f"{name} is {value}; it must be at least 0 and finite")
+    if not 0.0 < k < np.inf:
+        raise ShapeError(f"k is {k}; it must be above 0 and finite")
+
+
 # ---------------------------------------------------------------------------------------- elementwise
 
 
@@ -102,9 +117,13 @@ def check_logits(logits: NDArray[Any], *, float64: bool) -> None:
     check_dimensions("logits", logits, (2,))
 
 
-def check_cross_entropy(logits: NDArray[Any], labels: NDArray[Any], *, float64: bool) -> None:
+def check_cross_entropy(
+    logits: NDArray[Any], labels: NDArray[Any], smoothing: float, *, float64: bool
+) -> None:
     """Check the arguments of ``softmax_cross_entropy``: logits (N, K), labels (N,) in 0..K-1, N >= 1."""
     check_logits(logits, float64=float64)
+    if not 0.0 <= smoothing < 1.0:
+        raise ShapeError(f"smoothing is {smoothing}; it must be at least 0 and below 1")
     if not isinstance(labels, np.ndarray) or labels.dtype.kind not in "iu":
         kind = labels.dtype if isinstance(labels, np.ndarray) else type(labels).__name__
         raise DtypeError(f"labels is {kind}; it must be an array of integers")
@@ -117,6 +136,19 @@ def check_cross_entropy(logits: NDArray[Any], labels: NDArray[Any], *, float64: 
             f"labels run from {low} to {high}; with logits {logits.shape} they must lie in "
             f"0..{logits.shape[1] - 1}"
         )
+
+
+def check_distillation(
+    logits: NDArray[Any], teacher_logits: NDArray[Any], temperature: float, *, float64: bool
+) -> None:
+    """Check the arguments of ``distillation_loss``: two arrays of logits (N, K), N >= 1, temperature > 0."""
+    check_float({"logits": logits, "teacher_logits": teacher_logits}, float64=float64)
+    check_dimensions("logits", logits, (2,))
+    check_shape("teacher_logits", teacher_logits, logits.shape, "the shape of logits")
+    if len(logits) == 0:
+        raise ShapeError(f"logits have shape {logits.shape}; an empty batch has no mean loss")
+    if not 0.0 < temperature < np.inf:
+        raise ShapeError(f"temperature is {temperature}; it must be above 0 and finite")
 
 
 # ----------------------------------------------------------------------------------------- optimisers

@@ -55,18 +55,41 @@ def test_designed_models(name, filters, kernel, flat):
     assert totals(net)[0] == wanted
 
 
+SMALL = {
+    "mlp": {"hidden": (8,)},
+    "conv1": {"widths": (3,)},
+    "conv2": {"widths": (3, 3)},
+    "conv3": {"widths": (3, 3, 3)},
+    "conv4": {"widths": (3, 3, 3, 3)},
+    "alexnet": {"widths": (3, 4, 5, 6, 4), "hidden": (9, 8)},
+    "vgg16": {"widths": (4,) * 13},
+    "mobilenet-v1": {"width_multiplier": 0.1},
+    "resnet18": {"widths": (3, 4, 5, 6)},
+    "resnet50": {"input_shape": (3, 32, 32), "widths": (2, 2, 3, 4)},
+    **{name: {"widths": (3, 4, 5)} for name in ("resnet20", "resnet32", "resnet56", "resnet110")},
+}
+
+
 @pytest.mark.parametrize("name", networks.names())
 def test_every_network_runs_and_trains_one_step(name):
-    options = {"hidden": (8,)} if name == "mlp" else {}
-    if name.startswith("conv"):
-        options = {"widths": [3] * int(name[-1])}
-    net = networks.build(name, classes=4, **options)
+    net = networks.build(name, classes=4, **SMALL.get(name, {}))
     params = net.init(0)
     images = np.random.default_rng(0).normal(size=(3, *net.input_shape)).astype(np.float32)
     assert nn.predict(net, params, images, "reference").shape == (3, 4)
-    result = nn.loss_and_gradients(net, params, images, np.arange(3), backend="reference")
+    rng = np.random.default_rng(1)
+    result = nn.loss_and_gradients(net, params, images, np.arange(3), backend="reference", rng=rng)
     assert set(result.grads) == set(net.trainable())
-    assert all(np.abs(g).max() > 0 for g in result.grads.values())
+    assert all(np.isfinite(g).all() for g in result.grads.values())
+    # A bias before a batch norm has no influence in training; all others have.
+    idle = {f"{n.name}.bias" for n in net.nodes if any(c.op == "batch_norm" for c in net.consumers(n.name))}
+    assert all(np.abs(g).max() > 0 for n, g in result.grads.items() if n not in idle)
+
+
+@pytest.mark.parametrize("name", networks.names())
+def test_names_and_descriptions(name):
+    net = networks.build(name, classes=4, **SMALL.get(name, {}))
+    assert net.name == name
+    assert nn.Network.from_dict(net.to_dict()) == net
 
 
 def test_slim_variants_and_colour_images():

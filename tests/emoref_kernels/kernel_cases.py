@@ -178,6 +178,23 @@ def _draw_logits(rng: np.random.Generator) -> Case:
     return Case({"logits": logits}, {}, {"labels": rng.integers(0, logits.shape[1], len(logits))})
 
 
+def _draw_labelled(rng: np.random.Generator) -> Case:
+    case = _draw_logits(rng)
+    return Case(case.arrays, {"smoothing": float(_choice(rng, 0.0, 0.1, 0.7))}, case.fixed)
+
+
+def _draw_distillation(rng: np.random.Generator) -> Case:
+    logits = _draw_logits(rng).arrays["logits"]
+    teacher = 3 * rng.standard_normal(logits.shape)
+    return Case({"logits": logits}, {"temperature": float(_choice(rng, 0.5, 1, 4))}, {"teacher": teacher})
+
+
+def _draw_local_response(rng: np.random.Generator) -> Case:
+    options = {"size": int(_choice(rng, 1, 3, 5, 9)), "alpha": float(_choice(rng, 1e-4, 0.5, 2))}
+    options |= {"beta": float(_choice(rng, 0.75, 0.75, 0, 1, 1.3)), "k": float(_choice(rng, 1, 2))}
+    return Case({"x": _images(rng)}, options)
+
+
 def _draw_sgd(rng: np.random.Generator) -> Case:
     param = _images_or_rows(rng)
     options = {
@@ -247,12 +264,23 @@ def _concat_gradients(k: Backend, case: Case, dy: Array) -> Arrays:
 
 def _cross_entropy(k: Backend, case: Case) -> tuple[Array, ...]:
     logits = case.arrays["logits"]
-    return (np.asarray(k.softmax_cross_entropy(logits, case.fixed["labels"]), dtype=logits.dtype),)
+    loss = k.softmax_cross_entropy(logits, case.fixed["labels"], **case.options)
+    return (np.asarray(loss, dtype=logits.dtype),)
 
 
 def _cross_entropy_gradients(k: Backend, case: Case, dy: Array) -> Arrays:
-    gradient = k.softmax_cross_entropy_grad(case.arrays["logits"], case.fixed["labels"])
+    gradient = k.softmax_cross_entropy_grad(case.arrays["logits"], case.fixed["labels"], **case.options)
     return {"logits": dy * gradient}
+
+
+def _both_logits(case: Case) -> tuple[Array, Array]:
+    logits = case.arrays["logits"]
+    return logits, case.fixed["teacher"].astype(logits.dtype)
+
+
+def _distillation(k: Backend, case: Case) -> tuple[Array, ...]:
+    loss = k.distillation_loss(*_both_logits(case), **case.options)
+    return (np.asarray(loss, dtype=case.arrays["logits"].dtype),)
 
 
 def _sgd(k: Backend, case: Case) -> tuple[Array, ...]:
@@ -293,7 +321,16 @@ def _torch_avg_pool(torch: Any, t: dict[str, Any], case: Case) -> Any:
 
 
 def _torch_cross_entropy(torch: Any, t: dict[str, Any], case: Case) -> Any:
-    return torch.nn.functional.cross_entropy(t["logits"], torch.from_numpy(case.fixed["labels"]))
+    labels, smoothing = torch.from_numpy(case.fixed["labels"]), case.options["smoothing"]
+    return torch.nn.functional.cross_entropy(t["logits"], labels, label_smoothing=smoothing)
+
+
+def _torch_distillation(torch: Any, t: dict[str, Any], case: Case) -> Any:
+    temperature = case.options["temperature"]
+    log_p = torch.log_softmax(t["logits"] / temperature, dim=1)
+    log_q = torch.log_softmax(torch.from_numpy(_both_logits(case)[1]) / temperature, dim=1)
+    divergence = torch.nn.functional.kl_div(log_p, log_q, reduction="batchmean", log_target=True)
+    return temperature**2 * divergence
 
 
 def _torch_dropout(torch: Any, t: dict[str, Any], case: Case) -> Any:
@@ -348,6 +385,13 @@ OPERATIONS: Sequence[Operation] = (
         lambda k, c: k.batch_norm_train(c.arrays["x"], c.arrays["gamma"], c.arrays["beta"], **c.options),
         _batch_norm_train_gradients,
         _torch_batch_norm_train,
+    ),
+    Operation(
+        "local_response_norm",
+        _draw_local_response,
+        lambda k, c: (k.local_response_norm(c.arrays["x"], **c.options),),
+        lambda k, c, dy: {"x": k.local_response_norm_grad(dy, c.arrays["x"], **c.options)},
+        lambda torch, t, c: torch.nn.functional.local_response_norm(t["x"], **c.options),
     ),
     Operation(
         "relu",
@@ -414,10 +458,17 @@ OPERATIONS: Sequence[Operation] = (
     ),
     Operation(
         "softmax_cross_entropy",
-        _draw_logits,
+        _draw_labelled,
         _cross_entropy,
         _cross_entropy_gradients,
         _torch_cross_entropy,
+    ),
+    Operation(
+        "distillation_loss",
+        _draw_distillation,
+        _distillation,
+        lambda k, c, dy: {"logits": dy * k.distillation_loss_grad(*_both_logits(c), **c.options)},
+        _torch_distillation,
     ),
     Operation("sgd_update", _draw_sgd, _sgd, None, _torch_sgd),
     Operation("adam_update", _draw_adam, _adam, None, _torch_adam),

@@ -78,6 +78,14 @@ BAD_SHAPES: dict[str, tuple[Call, str]] = {
         lambda k: k.batch_norm_grad(X, X, zeros(4), zeros(4), zeros(5)),
         r"var has shape \(5,\).*\(4,\)",
     ),
+    "local_response_norm x": (lambda k: k.local_response_norm(zeros(2, 4)), r"\(2, 4\).*4"),
+    "local_response_norm size": (lambda k: k.local_response_norm(X, 4), "size is 4.*odd"),
+    "local_response_norm alpha": (lambda k: k.local_response_norm(X, alpha=-1), "alpha is -1.*at least 0"),
+    "local_response_norm k": (lambda k: k.local_response_norm(X, k=0), "k is 0.*above 0"),
+    "local_response_norm_grad": (
+        lambda k: k.local_response_norm_grad(zeros(2, 4, 5, 5), X),
+        r"dy has shape \(2, 4, 5, 5\).*\(2, 4, 5, 6\)",
+    ),
     "relu_grad": (lambda k: k.relu_grad(zeros(2, 3), zeros(3, 2)), r"\(3, 2\).*\(2, 3\)"),
     "tanh_grad": (lambda k: k.tanh_grad(zeros(2, 3), zeros(3, 2)), r"\(3, 2\).*\(2, 3\)"),
     "add": (lambda k: k.add(zeros(2, 3), zeros(1, 3)), r"\(1, 3\).*\(2, 3\)"),
@@ -116,6 +124,19 @@ BAD_SHAPES: dict[str, tuple[Call, str]] = {
         "from -1 to 1",
     ),
     "cross entropy empty": (lambda k: k.softmax_cross_entropy(zeros(0, 3), ints()), r"\(0, 3\)"),
+    "cross entropy smoothing": (
+        lambda k: k.softmax_cross_entropy(zeros(2, 3), ints(0, 1), 1.0),
+        "smoothing is 1.0.*below 1",
+    ),
+    "distillation teacher": (
+        lambda k: k.distillation_loss(zeros(2, 3), zeros(2, 4)),
+        r"teacher_logits has shape \(2, 4\).*\(2, 3\)",
+    ),
+    "distillation temperature": (
+        lambda k: k.distillation_loss_grad(zeros(2, 3), zeros(2, 3), 0.0),
+        "temperature is 0.0.*above 0",
+    ),
+    "distillation empty": (lambda k: k.distillation_loss(zeros(0, 3), zeros(0, 3)), r"\(0, 3\)"),
     "sgd_update": (
         lambda k: k.sgd_update(zeros(3), zeros(4), zeros(3), 0.1, 0.9, 0.0, False),
         r"grad has shape \(4,\).*\(3,\)",
@@ -170,6 +191,7 @@ def test_an_empty_batch_gives_an_empty_result(backend_name: str) -> None:
     assert k.avg_pool2d(x, 2).shape == (0, 4, 2, 3)
     assert k.global_avg_pool2d(x).shape == (0, 4)
     assert k.softmax(zeros(0, 4)).shape == (0, 4)
+    assert k.local_response_norm(x).shape == x.shape
     assert k.batch_norm(x, *[zeros(4)] * 4).shape == x.shape
 
 

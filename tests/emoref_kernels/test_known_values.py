@@ -182,6 +182,51 @@ def test_loss_is_a_python_float(k: Backend) -> None:
     assert type(k.softmax_cross_entropy(f32([[0, 0]]), np.array([0]))) is float
 
 
+def test_label_smoothing_by_hand(k: Backend) -> None:
+    # Probabilities 1/4 and 3/4; half of the target is spread over both: targets 3/4 and 1/4.
+    logits, labels = f32([[0, math.log(3)]]), np.array([0])
+    expected = 0.75 * math.log(4) + 0.25 * math.log(4 / 3)
+    assert k.softmax_cross_entropy(logits, labels, 0.5) == pytest.approx(expected, rel=1e-6)
+    gradient = k.softmax_cross_entropy_grad(logits, labels, 0.5)
+    np.testing.assert_allclose(gradient, [[-0.5, 0.5]], rtol=1e-6)
+
+
+def test_no_smoothing_is_the_plain_loss_even_beside_an_infinite_score(k: Backend) -> None:
+    logits, labels = f32([[0, -INF, 0]]), np.array([0])
+    assert k.softmax_cross_entropy(logits, labels, 0.0) == pytest.approx(math.log(2))
+    assert k.softmax_cross_entropy(logits, labels, 0.1) == INF
+
+
+def test_distillation_by_hand(k: Backend) -> None:
+    # At temperature 2: student (1/2, 1/2), teacher (1/4, 3/4).
+    student, teacher = f32([[5, 5]]), f32([[0, 2 * math.log(3)]])
+    expected = 4 * (0.25 * math.log(0.25 / 0.5) + 0.75 * math.log(0.75 / 0.5))
+    assert k.distillation_loss(student, teacher, 2.0) == pytest.approx(expected, rel=1e-5)
+    np.testing.assert_allclose(k.distillation_loss_grad(student, teacher, 2.0), [[0.5, -0.5]], rtol=1e-6)
+    assert k.distillation_loss(teacher, teacher, 2.0) == pytest.approx(0, abs=1e-6)
+    assert not k.distillation_loss_grad(teacher, teacher, 2.0).any()
+
+
+# ---------------------------------------------------------------------------- local response normalisation
+
+
+def test_local_response_by_hand(k: Backend) -> None:
+    # Windows of three channels hold squares 1 + 4, 1 + 4 + 4 and 4 + 4; alpha / size is 1.
+    x = f32([1, 2, 2]).reshape(1, 3, 1, 1)
+    y = k.local_response_norm(x, size=3, alpha=3.0, beta=0.5, k=1.0)
+    np.testing.assert_allclose(y.ravel(), [1 / math.sqrt(6), 2 / math.sqrt(10), 2 / 3], rtol=1e-6)
+
+
+def test_local_response_of_the_paper(k: Backend) -> None:
+    # Krizhevsky et al. 2012: n = 5, alpha = 1e-4 not divided by n, beta = 0.75, k = 2.
+    x = f32(np.random.default_rng(0).standard_normal((2, 7, 3, 3)) * 50)
+    expected = np.empty_like(x)
+    for i in range(7):
+        squares = np.square(x[:, max(0, i - 2) : min(6, i + 2) + 1], dtype=np.float64).sum(axis=1)
+        expected[:, i] = x[:, i] / (2 + 1e-4 * squares) ** 0.75
+    np.testing.assert_allclose(k.local_response_norm(x, 5, 5e-4, 0.75, 2.0), expected, rtol=1e-5)
+
+
 # ----------------------------------------------------------------------------------- batch normalisation
 
 

@@ -1,4 +1,4 @@
-"""Softmax and the cross-entropy loss, compiled with Numba for float32.
+"""Softmax, the cross-entropy loss and the distillation loss, compiled with Numba for float32.
 
 Arguments, results and errors are those of the reference twins in `emoref_kernels.reference.loss`, except
 that float64 raises DtypeError. Each row is owned by one thread.
@@ -50,17 +50,40 @@ def softmax(logits: Array) -> Array:
     return _softmax_and_log_sum(logits)[0]
 
 
-def softmax_cross_entropy(logits: Array, labels: NDArray[np.integer]) -> float:
+def softmax_cross_entropy(logits: Array, labels: NDArray[np.integer], smoothing: float = 0.0) -> float:
     """Return the mean cross-entropy; see `emoref_kernels.reference.softmax_cross_entropy`."""
-    layer_checks.check_cross_entropy(logits, labels, float64=False)
+    layer_checks.check_cross_entropy(logits, labels, smoothing, float64=False)
     log_sum = _softmax_and_log_sum(logits)[1]
-    return float(np.mean(log_sum - logits[np.arange(len(labels)), labels]))
+    chosen = logits[np.arange(len(labels)), labels]
+    if smoothing:
+        chosen = (1.0 - smoothing) * chosen + smoothing * logits.mean(axis=1, dtype=np.float64)
+    return float(np.mean(log_sum - chosen))
 
 
-def softmax_cross_entropy_grad(logits: Array, labels: NDArray[np.integer]) -> Array:
+def softmax_cross_entropy_grad(logits: Array, labels: NDArray[np.integer], smoothing: float = 0.0) -> Array:
     """Return the gradient of the mean loss; see `emoref_kernels.reference.softmax_cross_entropy_grad`."""
-    layer_checks.check_cross_entropy(logits, labels, float64=False)
+    layer_checks.check_cross_entropy(logits, labels, smoothing, float64=False)
     dlogits = _softmax_and_log_sum(logits)[0]
-    dlogits[np.arange(len(labels)), labels] -= 1
+    dlogits[np.arange(len(labels)), labels] -= 1.0 - float(smoothing)
+    if smoothing:
+        dlogits -= float(smoothing) / logits.shape[1]
     dlogits /= len(labels)
+    return dlogits
+
+
+def distillation_loss(logits: Array, teacher_logits: Array, temperature: float = 1.0) -> float:
+    """Compare with a teacher's probabilities; see `emoref_kernels.reference.distillation_loss`."""
+    layer_checks.check_distillation(logits, teacher_logits, temperature, float64=False)
+    z, t = logits / np.float32(temperature), teacher_logits / np.float32(temperature)
+    log_p = z - _softmax_and_log_sum(z)[1][:, None]
+    q, log_sum = _softmax_and_log_sum(t)
+    return float(temperature**2 * np.mean(np.sum(q * (t - log_sum[:, None] - log_p), axis=1)))
+
+
+def distillation_loss_grad(logits: Array, teacher_logits: Array, temperature: float = 1.0) -> Array:
+    """Return the gradient in the logits; see `emoref_kernels.reference.distillation_loss_grad`."""
+    layer_checks.check_distillation(logits, teacher_logits, temperature, float64=False)
+    dlogits = _softmax_and_log_sum(logits / np.float32(temperature))[0]
+    dlogits -= _softmax_and_log_sum(teacher_logits / np.float32(temperature))[0]
+    dlogits *= np.float32(temperature / len(logits))
     return dlogits

@@ -6,7 +6,14 @@ It computes in float32 or float64, whichever its arrays have.
 from .conv import conv2d, conv2d_bias_grad, conv2d_input_grad, conv2d_weight_grad
 from .elementwise import add, concat, concat_grad, dropout, dropout_grad, relu, relu_grad, tanh, tanh_grad
 from .linear import linear, linear_bias_grad, linear_input_grad, linear_weight_grad
-from .loss import softmax, softmax_cross_entropy, softmax_cross_entropy_grad
+from .local_response import local_response_norm, local_response_norm_grad
+from .loss import (
+    distillation_loss,
+    distillation_loss_grad,
+    softmax,
+    softmax_cross_entropy,
+    softmax_cross_entropy_grad,
+)
 from .norm import batch_norm, batch_norm_grad, batch_norm_train, batch_norm_train_grad
 from .optim import adam_update, sgd_update
 from .pareto import crowding_distance, hypervolume, nondominated_ranks
@@ -35,6 +42,8 @@ __all__ = [
     "conv2d_input_grad",
     "conv2d_weight_grad",
     "crowding_distance",
+    "distillation_loss",
+    "distillation_loss_grad",
     "dropout",
     "dropout_grad",
     "global_avg_pool2d",
@@ -44,6 +53,8 @@ __all__ = [
     "linear_bias_grad",
     "linear_input_grad",
     "linear_weight_grad",
+    "local_response_norm",
+    "local_response_norm_grad",
     "max_pool2d",
     "max_pool2d_grad",
     "nondominated_ranks",

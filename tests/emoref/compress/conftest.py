@@ -1,6 +1,6 @@
 """Small networks with everything that pruning has to follow, and parameters without any zeros."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -21,16 +21,24 @@ def full_params(net: Network, seed: int, dtype: type = np.float64) -> dict[str, 
     return params
 
 
-def random_network(seed: int) -> Network:
-    """Two to four stages (plain, residual, concatenated, depthwise), then a classifier."""
+KINDS = ("plain", "residual", "projected", "padded", "padded-alone", "concat", "depthwise")
+
+
+def random_network(seed: int, kinds: Sequence[str] | None = None) -> Network:
+    """One stage for each of the kinds (one to three random ones by default), then a classifier."""
     rng = np.random.default_rng(seed)
     b = NetworkBuilder("random", (int(rng.integers(1, 4)), 12, 12))
     b.conv("stem", int(rng.integers(2, 6)), 3, padding=1, bias=bool(rng.integers(2)))
     channels = b.nodes[-1].attrs["filters"]
-    for i in range(int(rng.integers(1, 4))):
+    for i, kind in enumerate(rng.choice(KINDS, rng.integers(1, 4)) if kinds is None else kinds):
         source, n = b.last, int(rng.integers(2, 6))
-        kind = rng.choice(["plain", "residual", "concat", "depthwise"])
-        if kind == "plain":
+        if kind in ("projected", "padded"):
+            n = _resized_block(b, i, source, channels, str(kind), rng)
+        elif kind == "padded-alone":
+            before, after = (int(count) for count in rng.integers(0, 3, 2))
+            b.pad_channels(f"z{i}", before, after)
+            n = before + channels + after
+        elif kind == "plain":
             b.conv(f"c{i}", n, 3, padding=1, stride=int(rng.integers(1, 3)))
         elif kind == "residual":
             b.conv(f"c{i}", n, 3, padding=1)
@@ -68,6 +76,25 @@ def random_network(seed: int) -> Network:
     return b.build()
 
 
+def _resized_block(
+    b: NetworkBuilder, i: int, source: str, channels: int, kind: str, rng: np.random.Generator
+) -> int:
+    """Append a residual block whose shortcut changes size, by projection or by padding (option A)."""
+    stride, before, after = int(rng.integers(1, 3)), *(int(count) for count in rng.integers(0, 4, 2))
+    wider = before + channels + after
+    b.conv(f"c{i}", int(rng.integers(2, 6)), 3, padding=1, stride=stride)
+    b.relu(f"cr{i}")
+    main = b.conv(f"d{i}", wider, 3, padding=1)
+    if rng.integers(2):
+        main = b.batch_norm(f"dn{i}")
+    if kind == "projected":
+        skip = b.conv(f"p{i}", wider, 1, stride=stride, bias=False, source=source)
+    else:
+        skip = b.pad_channels(f"z{i}", before, after, source=b.avg_pool(f"s{i}", 1, stride, source=source))
+    b.add(f"add{i}", *((main, skip) if rng.integers(2) else (skip, main)))
+    return wider
+
+
 def random_masks(net: Network, seed: int) -> dict[str, NDArray[np.bool_]]:
     """Masks of all prunable layers that keep at least one filter of each and agree where tied."""
     rng = np.random.default_rng(seed)
@@ -86,7 +113,7 @@ def _full_params() -> Callable[..., dict[str, NDArray]]:
 
 
 @pytest.fixture(scope="session", name="random_network")
-def _random_network() -> Callable[[int], Network]:
+def _random_network() -> Callable[..., Network]:
     return random_network
 
 

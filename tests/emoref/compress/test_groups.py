@@ -73,6 +73,44 @@ def test_addition_after_concat_ties_across_offsets():
     assert np.array_equal(group.index["c"], np.concatenate([group.index["a"], group.index["b"]]))
 
 
+def test_zeros_have_ids_of_their_own_until_an_addition_ties_them():
+    b = NetworkBuilder("option A", (3, 8, 8))
+    trunk = b.conv("a", 2, 3, padding=1)
+    b.conv("b", 5, 3, padding=1)
+    main = b.conv("c", 5, 3, padding=1)
+    b.pad_channels("pad", before=1, after=2, source=trunk)
+    b.add("sum", main, "pad")
+    b.pad_channels("alone", after=1)
+    b.conv("d", 3, 1)
+    b.global_avg_pool("gap")
+    b.linear("fc", 2)
+    net = b.build()
+    ids = channel_map(net)
+    pad = ids.values["pad"]
+    assert np.array_equal(pad[1:3], ids.values["a"])
+    assert np.array_equal(pad, ids.values["c"])
+    assert len(set(pad.tolist())) == 5
+    assert ids.values["alone"][-1] not in np.concatenate(list(ids.sources.values()))
+    assert prunable_layers(net) == {"a": 2, "b": 5, "c": 5, "d": 3}
+    stage, inner, last = channel_groups(net)
+    assert (stage.layers, stage.size, stage.consumers) == (("a", "c"), 5, ("b", "d"))
+    assert np.array_equal(stage.index["a"], stage.index["c"][1:3])
+    assert (inner.layers, last.layers) == (("b",), ("d",))
+
+
+def test_local_response_norm_hands_ids_on():
+    b = NetworkBuilder("lrn", (3, 8, 8))
+    b.conv("a", 4, 3)
+    b.local_response_norm("norm")
+    b.conv("b", 2, 3)
+    b.global_avg_pool("gap")
+    b.linear("fc", 2)
+    net = b.build()
+    ids = channel_map(net).values
+    assert np.array_equal(ids["norm"], ids["a"])
+    assert prunable_layers(net) == {"a": 4, "b": 2}
+
+
 def test_depthwise_convolution_follows_the_layer_that_feeds_it():
     b = NetworkBuilder("depthwise", (3, 8, 8))
     b.conv("a", 4, 1)

@@ -1,3 +1,5 @@
+import json
+
 import h5py
 import numpy as np
 import pytest
@@ -32,6 +34,21 @@ def test_round_trip_and_equal_bytes(state, tmp_path):
             assert value.any()
     nn.save_state(tmp_path / "b.h5", again)
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
+
+
+def test_state_written_before_there_were_teachers(state, tmp_path):
+    path = tmp_path / "state.h5"
+    nn.save_state(path, state)
+    with h5py.File(path, "r+") as file:
+        entries = json.loads(file["training"][()])
+        assert entries.pop("teacher") == 0
+        for name in ("label_smoothing", "temperature", "alpha"):
+            del entries["config"][name]
+        del file["training"]
+        file.create_dataset("training", data=np.bytes_(json.dumps(entries).encode()))
+    again = nn.load_state(path)
+    assert again.teacher == 0
+    assert again.config == state.config
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,8 @@ def dag(norm=True, dropout=True):
     net.max_pool("max", 3, stride=2, padding=1)
     net.avg_pool("avg", 3, stride=2, padding=1, source=relu)
     net.concat("both", "max", "avg", "max")
+    net.pad_channels("pad", before=1, after=3)
+    net.local_response_norm("lrn", size=3, alpha=0.5)
     if dropout:
         net.dropout("drop", 0.3)
     net.conv("mix", 6, 1, groups=2)

@@ -136,6 +136,12 @@ def build(*calls, shape=(3, 8, 8)):
         ([("conv", ("c", 4, 1), {"bias": 1})], "attribute bias must be of type bool"),
         ([("dropout", ("d", 1.0), {})], "attribute rate must be at least 0 and below 1"),
         ([("batch_norm", ("d",), {"eps": float("nan")})], "attribute eps must be"),
+        ([("pad_channels", ("p",), {"after": -1})], "attribute after must be at least 0, got -1"),
+        ([("local_response_norm", ("l",), {"size": 4})], "attribute size must be odd, got 4"),
+        (
+            [("global_avg_pool", ("g",), {}), ("local_response_norm", ("l",), {})],
+            r'node "l".*\(channels, height, width\), got \(3,\)',
+        ),
         ([("node", ("r", "relu"), {"slope": 1})], "unknown attribute 'slope'; allowed: none"),
         ([("node", ("c", "conv2d"), {"filters": 3})], "attribute kernel is missing"),
         ([], "has no nodes"),
@@ -222,6 +228,8 @@ def test_every_operation_of_the_table_has_a_builder_method():
     net.avg_pool("avg", 2, stride=1)
     net.add("add", "avg", "avg")
     net.concat("concat", "add", "avg")
+    net.pad_channels("pad", before=1, after=2)
+    net.local_response_norm("lrn", size=3)
     net.global_avg_pool("gap")
     net.dropout("drop")
     net.flatten("flat")

@@ -256,6 +256,110 @@ def test_against_torch_for_ten_steps():
     np.testing.assert_allclose(params["norm.running_var"], modules[1].running_var.numpy(), rtol=1e-8)
 
 
+def smooth(**changes):
+    return nn.TrainConfig(epochs=3, batch_size=10, lr=0.05, label_smoothing=0.1, **changes)
+
+
+def teacher_of(seed=8):
+    b = nn.NetworkBuilder("teacher", (1, 8, 8))
+    b.flatten("flat")
+    b.linear("fc", 3)
+    return b.build(), b.build().init(seed)
+
+
+def test_smoothing_and_distillation_against_torch():
+    torch = pytest.importorskip("torch")
+    net, (teacher, teacher_params) = teacher_of()[0], teacher_of(9)
+    params = {n: v.astype(np.float64) for n, v in net.init(3).items()}
+    teacher_params = {n: v.astype(np.float64) for n, v in teacher_params.items()}
+    w, bias = (torch.tensor(params[n], requires_grad=True) for n in ("fc.weight", "fc.bias"))
+    optimizer = torch.optim.SGD([w, bias], 0.05, momentum=0.9)
+    plain, batches, losses = task(30), [], []
+
+    class Watched(nn.ArrayData):
+        def batch(self, indices, rng=None):
+            batches.append(super().batch(indices))
+            return batches[-1]
+
+    data = Watched(plain.images.astype(np.float64), plain.labels)
+    config = smooth(temperature=3.0, alpha=0.7)
+    nn.fit(
+        net,
+        params,
+        data,
+        config,
+        backend="reference",
+        on_step=lambda s: losses.append(s.loss),
+        teacher=(teacher, teacher_params),
+    )
+    f = torch.nn.functional
+    for (images, labels), loss in zip(batches, losses, strict=True):
+        x = torch.tensor(images.reshape(len(images), -1))
+        z = x @ w.T + bias
+        t = x @ torch.tensor(teacher_params["fc.weight"]).T + torch.tensor(teacher_params["fc.bias"])
+        soft = f.kl_div(torch.log_softmax(z / 3, 1), torch.softmax(t / 3, 1), reduction="batchmean")
+        whole = 0.3 * f.cross_entropy(z, torch.tensor(labels), label_smoothing=0.1) + 0.7 * 9 * soft
+        optimizer.zero_grad()
+        whole.backward()
+        optimizer.step()
+        assert loss == pytest.approx(whole.item(), rel=1e-9)
+    np.testing.assert_allclose(params["fc.weight"], w.detach().numpy(), rtol=1e-8, atol=1e-10)
+
+
+def test_validation_loss_is_the_plain_cross_entropy():
+    net = small_net()
+    params = net.init(1)
+    history = nn.fit(net, params, task(), smooth(), task(30, 9), backend="reference", teacher=teacher_of())
+    plain = nn.evaluate_data(net, params, task(30, 9), "reference")
+    assert history.validation_loss[-1] == plain.loss
+
+
+def test_student_follows_its_teacher():
+    net, (teacher, teacher_params) = small_net(), teacher_of()
+    config = nn.TrainConfig(epochs=40, batch_size=25, lr=0.05, alpha=1.0, temperature=2.0)
+    images = task(50)
+    params = net.init(2)
+    before = {n: v.copy() for n, v in teacher_params.items()}
+    nn.fit(net, params, images, config, backend="reference", teacher=(teacher, teacher_params))
+    assert same(teacher_params, before)
+    taught = nn.predict(teacher, teacher_params, images.images, "reference").argmax(1)
+    learnt = nn.predict(net, params, images.images, "reference").argmax(1)
+    assert (taught == learnt).mean() > 0.9 > (taught == images.labels).mean()
+
+
+def test_distillation_resumes_with_its_own_teacher_alone(tmp_path):
+    states = []
+    whole, _ = train(smooth(), teacher=teacher_of(), on_epoch=lambda state: states.append(state.copy()))
+    nn.save_state(tmp_path / "state.h5", states[0])
+    state = nn.load_state(tmp_path / "state.h5")
+    assert state.teacher == states[0].teacher > 0
+    resumed, _ = train(smooth(), teacher=teacher_of(), resume=state)
+    assert same(whole, resumed)
+    with pytest.raises(ConfigError, match="teacher is given, the training to resume had another"):
+        train(smooth(), teacher=teacher_of(7), resume=state)
+    with pytest.raises(ConfigError, match="teacher is left out, the training to resume had one"):
+        train(smooth(), resume=state)
+    train(smooth(), on_epoch=lambda state: states.append(state.copy()))
+    assert states[-1].teacher == 0
+    with pytest.raises(ConfigError, match="teacher is given, the training to resume had none"):
+        train(smooth(), teacher=teacher_of(), resume=states[-1])
+
+
+def test_teacher_must_fit():
+    net, data = small_net(), task()
+    for shape, classes, text in (((1, 8, 7), 3, "images of shape"), ((1, 8, 8), 4, "classes of 4")):
+        b = nn.NetworkBuilder("teacher", shape)
+        b.flatten("flat")
+        b.linear("fc", classes)
+        other = b.build()
+        with pytest.raises(NetworkError, match=f'^teacher "teacher" has .*{text}'):
+            nn.fit(net, net.init(0), data, CONFIG, backend="reference", teacher=(other, other.init(0)))
+    teacher, teacher_params = teacher_of()
+    del teacher_params["fc.bias"]
+    with pytest.raises(NetworkError, match=r"fc\.bias"):
+        nn.fit(net, net.init(0), data, CONFIG, backend="reference", teacher=(teacher, teacher_params))
+
+
 SCRIPT = """
 import sys, zlib, numpy as np
 from emoref import nn

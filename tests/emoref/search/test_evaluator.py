@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from emoref import nn
+from emoref import networks, nn
 from emoref.compress import slim
 from emoref.errors import ConfigError, DataError, ProblemError, ShapeError
 from emoref.nn import NetworkBuilder
@@ -80,7 +80,24 @@ def depthwise():
     return b.build()
 
 
-NETWORKS = [sequential, single, residual, concatenated, depthwise]
+def normalised():
+    b = NetworkBuilder("normalised", (1, 12, 12))
+    b.conv("c1", 7, 3)
+    b.relu("r1")
+    b.local_response_norm("norm1", size=3, alpha=6.0)
+    b.max_pool("p1", 2)
+    b.conv("c2", 6, 3)
+    b.local_response_norm("norm2", size=5, alpha=5.0)
+    b.flatten("flat")
+    b.linear("f", 4)
+    return b.build()
+
+
+def padded():
+    return networks.build("resnet20", (1, 12, 12), 4, widths=(4, 6, 7))
+
+
+NETWORKS = [sequential, single, residual, concatenated, depthwise, normalised, padded]
 
 
 def prepared(build, seed=0, images=61):
