@@ -11,6 +11,7 @@ are refused without allocating what they claim.
 """
 
 import contextlib
+import io
 import json
 import math
 import os
@@ -62,18 +63,86 @@ def write_atomic(path: str | os.PathLike[str], fill: Callable[[h5py.File], None]
     target = Path(path)
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
-        with h5py.File(temporary, "w") as file:
-            fill(file)
-            _fix_texts("/", file)
-            file.visititems(_fix_texts)
-        with open(temporary, "rb+") as raw:
+        with open(temporary, "wb+", buffering=0) as raw:
+            sink = _Sink(raw)
+            _fill_through(sink, fill)
             os.fsync(raw.fileno())
         os.replace(temporary, target)
         _sync_folder(target.parent)
     except OSError as error:
-        raise FileFormatError(f"{target}: cannot be written ({error.strerror or error})") from None
+        kept = "; the file of before is kept" if target.is_file() else ""
+        raise FileFormatError(f"{target}: cannot be written ({error.strerror or error}){kept}") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _fill_through(sink: "_Sink", fill: Callable[[h5py.File], None]) -> None:
+    try:
+        with h5py.File(sink, "w") as file:
+            fill(file)
+            _fix_texts("/", file)
+            file.visititems(_fix_texts)
+    except Exception:
+        if sink.error is None:
+            raise
+    if sink.error is not None:
+        raise sink.error
+
+
+class _Sink(io.RawIOBase):
+    """A file that HDF5 writes through, which keeps the first error to itself.
+
+    HDF5 cannot close a file whose last bytes do not fit on the disk: it keeps the descriptor, and with it the
+    space of the deleted file, until the process ends. So it is told that all went well, and the error is
+    raised once it has let go.
+    """
+
+    def __init__(self, raw: io.FileIO) -> None:
+        self._raw = raw
+        self.error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """Write all of ``data``, or nothing after an error."""
+        view = memoryview(data).cast("B")
+        done = 0
+        while done < len(view) and self.error is None:
+            with self._keeping():
+                done += self._raw.write(view[done:])
+        return len(view)
+
+    def truncate(self, size: int | None = None) -> int:
+        """Set the length."""
+        with self._keeping():
+            self._raw.truncate(size)
+        return size or 0
+
+    def readinto(self, buffer: Any) -> int:
+        """Read back; what could not be written reads as zeros."""
+        view = memoryview(buffer).cast("B")
+        count = 0
+        with self._keeping():
+            count = self._raw.readinto(view) or 0
+        view[count:] = bytes(len(view) - count)
+        return len(view)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move to a position."""
+        return self._raw.seek(offset, whence)
+
+    def tell(self) -> int:
+        """Return the position."""
+        return self._raw.tell()
+
+    def flush(self) -> None:
+        """Do nothing: the file beneath has no buffer."""
+
+    @contextlib.contextmanager
+    def _keeping(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self.error = self.error or error
 
 
 def _sync_folder(folder: Path) -> None:
@@ -120,7 +189,7 @@ def open_checked(path: str | os.PathLike[str], emoref_class: str, newest_version
             yield file
     except FileFormatError:
         raise
-    except (OSError, RuntimeError, KeyError) as error:
+    except (OSError, RuntimeError, KeyError, MemoryError) as error:
         raise FileFormatError(f"{path}: truncated or damaged ({str(error).strip()})") from None
 
 
@@ -231,7 +300,10 @@ def _check_dataset(dataset: h5py.Dataset, where: str, file_bytes: int) -> None:
 
 
 def write_attributes(item: h5py.Group | h5py.Dataset, **values: str | int | float) -> None:
-    """Write attributes; texts as UTF-8 of fixed length, the only kind that :func:`open_checked` reads."""
+    """Write `values` as attributes of `item`.
+
+    Texts become UTF-8 of fixed length, the only kind that :func:`open_checked` reads.
+    """
     for name, value in values.items():
         if isinstance(value, str):
             data = value.encode("utf-8")
@@ -310,7 +382,7 @@ def read_array(
 
 
 def write_json(group: h5py.Group, name: str, value: Any) -> None:
-    """Write a JSON-able value as a data set of one UTF-8 string, keys sorted."""
+    """Write a JSON-able value into `group` as a data set `name` of one UTF-8 string, keys sorted."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False).encode("utf-8")
     group.create_dataset(
         name, data=text, dtype=h5py.string_dtype("utf-8", len(text)), shape=(), track_times=False
@@ -331,5 +403,5 @@ def read_json(group: h5py.Group, name: str) -> Any:
         raise FileFormatError(f"{where}: a JSON text is missing")
     try:
         return json.loads(bytes(dataset[()]).decode("utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, or a number of too many digits
         raise FileFormatError(f"{where} is not JSON ({error})") from None

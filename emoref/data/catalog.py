@@ -2,7 +2,8 @@
 
 Searched in this order: the folders in the environment variable ``EMOREF_DATA`` (one or more, separated like
 those in ``PATH``), then ``emoref/data`` in the user's cache (``$XDG_CACHE_HOME`` or ``~/.cache``). Each holds
-sub-folders with the official files. Nothing is downloaded here.
+sub-folders with the official files. Nothing is downloaded here; :mod:`emoref.download` puts files into the
+cache.
 """
 
 import difflib
@@ -181,7 +182,7 @@ def describe() -> list[CatalogEntry]:
             source.image_shape,
             len(source.classes),
             locate(name),
-            _how_to_get(source),
+            _how_to_get(name, source),
         )
         for name, source in _SOURCES.items()
     ]
@@ -200,11 +201,43 @@ def _roots(source: _Source) -> list[Path]:
         return [_BUNDLED]
     listed = os.environ.get("EMOREF_DATA", "").split(os.pathsep)
     roots = [Path(entry).expanduser() for entry in listed if entry.strip()]
+    return [*roots, cache_folder()]
+
+
+def cache_folder() -> Path:
+    """Give the folder in the user's cache that is searched last, whether it is there or not.
+
+    Returns
+    -------
+    Path
+        ``emoref/data`` in ``$XDG_CACHE_HOME``, or in ``~/.cache`` where that is not set.
+    """
     # The XDG base directory specification: a relative path in the variable is to be ignored.
     cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
     if not cache.is_absolute():
         cache = Path(os.path.expanduser("~/.cache"))
-    return [*roots, cache / "emoref" / "data"]
+    return cache / "emoref" / "data"
+
+
+def folder_name(name: str) -> str:
+    """Give the sub-folder in which the files of a data set are looked for.
+
+    Parameters
+    ----------
+    name : str
+        A name of the catalogue.
+
+    Returns
+    -------
+    str
+        For example ``"cifar-10-batches-bin"``.
+
+    Raises
+    ------
+    DataError
+        If the name is unknown.
+    """
+    return _source(name).folder
 
 
 def _idx_file(folder: Path, part: str, kind: str) -> Path | None:
@@ -230,7 +263,7 @@ def _cifar_files(source: _Source) -> list[str]:
     return [name for part in PARTS for name in files[part]]
 
 
-def _how_to_get(source: _Source) -> str:
+def _how_to_get(name: str, source: _Source) -> str:
     if source.layout == "bundled":
         return "comes with emoref"
     if source.layout == "idx":
@@ -240,7 +273,8 @@ def _how_to_get(source: _Source) -> str:
         files = "the official binary files data_batch_1.bin .. data_batch_5.bin and test_batch.bin"
     else:
         files = "the official binary files train.bin and test.bin"
-    return f"put {files} into a folder {source.folder}/ and name the folder above it in EMOREF_DATA"
+    put = f"put {files} into a folder {source.folder}/ and name the folder above it in EMOREF_DATA"
+    return f"run 'emoref data get {name}', or {put}"
 
 
 def _not_found(name: str, source: _Source) -> str:
@@ -250,4 +284,4 @@ def _not_found(name: str, source: _Source) -> str:
         missing = _missing_files(source, folder)
         state = f" (lacks {', '.join(missing)})" if folder.is_dir() else " (no such folder)"
         searched.append(f"{folder}{state}")
-    return f"data set {name!r} not found; searched {', '.join(searched)}\n{_how_to_get(source)}"
+    return f"data set {name!r} not found; searched {', '.join(searched)}\n{_how_to_get(name, source)}"

@@ -273,7 +273,7 @@ class Algorithm(ABC):
         Raises
         ------
         ProblemError
-            If an entry is missing, or the state belongs to another seed.
+            If an entry is missing or makes no sense, or the state belongs to another seed.
         ShapeError
             If arrays do not fit the problem or one another.
         """
@@ -282,6 +282,10 @@ class Algorithm(ABC):
             self._take_state(plain)
         except KeyError as error:
             raise ProblemError(f"the stored state has no entry {error}; it is incomplete") from None
+        except EmorefError:
+            raise
+        except (IndexError, OverflowError, TypeError, ValueError) as error:
+            raise ProblemError(f"the stored state does not hold together ({error})") from None
 
     def _take_state(self, state: dict[str, NDArray[Any]]) -> None:
         if int(state["seed"]) != self.seed:

@@ -44,7 +44,7 @@ class Population:
         return Population(self.X[rows], self.F[rows], self.G[rows])
 
     def join(self, other: "Population") -> "Population":
-        """Return these candidates followed by others.
+        """Return these candidates followed by those of `other`.
 
         Raises
         ------
@@ -104,7 +104,7 @@ class Generation:
         population: Population,
         reference: NDArray[np.float64] | None,
     ) -> "Generation":
-        """Record a population; `reference` is the hypervolume's reference point, or None."""
+        """Record a population after so many `evaluations`; `reference` is the hypervolume's, or None."""
         front = population.front()
         return cls(
             generation,

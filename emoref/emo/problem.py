@@ -109,7 +109,7 @@ class Variables:
         return {kind: np.flatnonzero(kinds == kind) for kind in KINDS if kind in self.kinds}
 
     def check(self, X: Any, source: str) -> NDArray[Any]:
-        """Return candidates made by someone else as a matrix of our type.
+        """Return candidates `X` made by someone else, `source` by name, as a matrix of our type.
 
         Raises
         ------

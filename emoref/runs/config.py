@@ -7,6 +7,7 @@ means the same when a later version changes a default.
 """
 
 import difflib
+import stat
 import tomllib
 from importlib import resources
 from pathlib import Path
@@ -134,23 +135,38 @@ def read_table(source: str | Path) -> dict[str, Any]:
     if str(source) in preset_names():
         text = resources.files("emoref.presets").joinpath(f"{source}.toml").read_text("utf-8")
         return tomllib.loads(text)
-    if path.suffix != ".toml" and not path.exists():
-        raise ConfigError(
-            f"no preset and no file is called {str(source)!r}{_nearest(str(source), preset_names())}"
-        )
     try:
-        size_bytes = path.stat().st_size
-        if size_bytes > MAX_CONFIG_BYTES:
-            raise ConfigError(f"{path}: {size_bytes:,} bytes is too large for a configuration (at most 1 MB)")
-        return tomllib.loads(path.read_text("utf-8"))
+        if path.suffix != ".toml" and not path.exists():
+            raise ConfigError(
+                f"no preset and no file is called {_short(str(source))}"
+                f"{_nearest(str(source), preset_names())}"
+            )
+        return tomllib.loads(_text(path))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file") from None
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
+        raise ConfigError(f"{_short(str(path))}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8 text (byte {error.start})") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: not valid TOML: nested too deeply") from None
+    except ValueError as error:  # besides TOML's own errors: a number of too many digits, a NUL in the path
+        raise ConfigError(f"{_short(str(path))}: not valid TOML: {error}") from None
+
+
+def _text(path: Path) -> str:
+    status = path.stat()
+    if stat.S_ISDIR(status.st_mode):
+        raise ConfigError(f"{path}: is a folder; expected a TOML file")
+    if not stat.S_ISREG(status.st_mode):
+        raise ConfigError(f"{path}: is a device or pipe; expected a TOML file")
+    if status.st_size > MAX_CONFIG_BYTES:
+        raise ConfigError(f"{path}: {status.st_size:,} bytes is too large for a configuration (at most 1 MB)")
+    return path.read_text("utf-8")
+
+
+def _short(text: str) -> str:
+    return repr(text) if len(text) <= 200 else f"{text[:100]!r}..."
 
 
 def apply_overrides(table: dict[str, Any], overrides: list[str]) -> dict[str, Any]:

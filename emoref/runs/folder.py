@@ -6,25 +6,38 @@
     base.h5        the trained network that is compressed
     search.h5      every generation; replaced atomically, equal for equal seeds
     models/*.h5    each compressed network with its architecture
+    baselines/     <compressed network>/<method>.h5: what it is compared with, if asked for
     tables/*.csv   what the report shows, for other programs
     report.html    self-contained
     log.jsonl      one event a line, with the time; the only place where a clock is read
+    .config.json   what config.toml said when the run began, to notice a change by hand
+    .lock          held by the one process that writes
+
+Whatever cannot be written (disk full, no permission, a folder where a file belongs) ends in one
+RunFolderError with path and reason; a file is replaced in one step, so the last good one stays.
 """
 
 import contextlib
+import hashlib
 import json
 import os
+import secrets
 import time
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from emoref.errors import RunFolderError
+from emoref.runs.config import read_table
 
 try:
     import fcntl
 except ImportError:  # not on Windows, where two writers are not detected
     fcntl = None  # type: ignore[assignment]
+
+# Results do not depend on these.
+FREE_FIELDS = ("description", "engine.threads")
 
 
 class RunFolder:
@@ -42,10 +55,12 @@ class RunFolder:
         self.base = path / "base.h5"
         self.search = path / "search.h5"
         self.models = path / "models"
+        self.baselines = path / "baselines"
         self.tables = path / "tables"
         self.report = path / "report.html"
         self.log_file = path / "log.jsonl"
         self.checkpoints = path / "checkpoints"
+        self.config_record = path / ".config.json"
 
     @classmethod
     def create(cls, path: str | Path, config_toml: str) -> "RunFolder":
@@ -57,19 +72,24 @@ class RunFolder:
             If the folder holds another run or other files, or cannot be written.
         """
         folder = cls(Path(path))
-        if folder.config.exists():
-            raise RunFolderError(
-                f"{folder.path} already holds a run; continue it with 'emoref resume {folder.path}' "
-                "or choose another --out"
-            )
-        try:
+        with _reporting(folder.path):
+            folder._check_new()
             if folder.path.exists() and (not folder.path.is_dir() or any(folder.path.iterdir())):
                 raise RunFolderError(f"{folder.path} exists and is not an empty folder; choose another --out")
             folder.path.mkdir(parents=True, exist_ok=True)
+        with folder.writing():
+            folder._check_new()  # another process may have been faster
+            # The record comes first: a folder with config.toml is a run, and complete.
+            write_text_atomic(folder.config_record, _record_of(config_toml))
             write_text_atomic(folder.config, config_toml)
-        except OSError as error:
-            raise RunFolderError(f"{folder.path}: cannot be written ({error.strerror})") from None
         return folder
+
+    def _check_new(self) -> None:
+        if self.config.exists():
+            raise RunFolderError(
+                f"{self.path} already holds a run; continue it with 'emoref resume {self.path}' "
+                "or choose another --out"
+            )
 
     @classmethod
     def open(cls, path: str | Path) -> "RunFolder":
@@ -81,11 +101,67 @@ class RunFolder:
             If it is not one.
         """
         folder = cls(Path(path))
-        if not folder.path.is_dir():
-            raise RunFolderError(f"{folder.path}: no such folder; start a run with 'emoref run'")
-        if not folder.config.is_file():
-            raise RunFolderError(f"{folder.path} is not a run folder: it has no config.toml")
+        with _reporting(folder.path, "read"):
+            if not folder.path.exists():
+                raise RunFolderError(f"{folder.path}: no such folder; start a run with 'emoref run'")
+            if not folder.path.is_dir():
+                raise RunFolderError(f"{folder.path} is a file; a run folder is needed here")
+            if not folder.config.exists():
+                raise RunFolderError(f"{folder.path} is not a run folder: it has no config.toml")
+            if not folder.config.is_file():
+                raise RunFolderError(f"{folder.path} is not a run folder: its config.toml is not a file")
         return folder
+
+    def check_config(self) -> None:
+        """Check that ``config.toml`` still says what it said when the run began.
+
+        The results already stored belong to the old settings, so a changed file would describe a run that
+        never was. Comments and layout may change, and so may ``description`` and ``engine.threads``. Folders
+        of versions that kept no record are not checked.
+
+        Raises
+        ------
+        RunFolderError
+            If a field was changed, added or removed (the first three are named, with both values), or the
+            record is damaged.
+        ConfigError
+            If ``config.toml`` is no longer TOML.
+        """
+        record = self._config_record()
+        if record is None:
+            return
+        found = read_table(self.config)
+        with _reporting(self.config, "read"):
+            if hashlib.sha256(self.config.read_bytes()).hexdigest() == record["sha256"]:
+                return
+        before, after = _flat(record["config"]), _flat(found)
+        names = [n for n in dict.fromkeys([*before, *after]) if n not in FREE_FIELDS]
+        changed = [n for n in names if before.get(n, _ABSENT) != after.get(n, _ABSENT)]
+        if changed:
+            shown = [f"{n} (was {_brief(before, n)}, is {_brief(after, n)})" for n in changed[:3]]
+            more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+            raise RunFolderError(
+                f"{self.config} was changed after the run began: {', '.join(shown)}{more}\n"
+                f"put the old values back, or start a new run: emoref run {self.config} --out NEW_FOLDER"
+            )
+
+    def _config_record(self) -> dict[str, Any] | None:
+        try:
+            if self.config_record.stat().st_size > 10_000_000:
+                raise ValueError("too large")
+            record = json.loads(self.config_record.read_text("utf-8"))
+            if not isinstance(record["sha256"], str) or not isinstance(record["config"], dict):
+                raise TypeError("wrong types")
+            return record
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise RunFolderError(f"{self.config_record}: cannot be read ({_reason(error)})") from None
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise RunFolderError(
+                f"{self.config_record} is damaged; if config.toml is as it was when the run began, delete "
+                f"{self.config_record.name} and try again"
+            ) from None
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
@@ -94,45 +170,138 @@ class RunFolder:
         Raises
         ------
         RunFolderError
-            If another process is writing to it.
+            If another process is writing to it, the folder cannot be written, or a file has the name of one
+            of its sub-folders (which would come out only after hours of work).
         """
-        with open(self.path / ".lock", "w") as lock:
-            if fcntl is not None:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except OSError:
-                    raise RunFolderError(f"{self.path}: another process is writing to this run") from None
+        with contextlib.ExitStack() as stack:
+            with _reporting(self.path):
+                lock = stack.enter_context(open(self.path / ".lock", "w"))
+                if fcntl is not None:
+                    try:
+                        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    except BlockingIOError:
+                        raise RunFolderError(f"{self.path}: another process is writing to this run") from None
+                self._check_places()
             yield
 
+    def _check_places(self) -> None:
+        for place in (self.models, self.baselines, self.tables, self.checkpoints):
+            if place.exists() and not place.is_dir():
+                raise RunFolderError(f"{place}: is a file; a folder is needed here")
+
+    def make_folder(self, path: Path) -> Path:
+        """Make one of the run's sub-folders where it is not there yet, and return it.
+
+        Raises
+        ------
+        RunFolderError
+            If it cannot be made, or a file of that name is in the way.
+        """
+        with _reporting(path):
+            path.mkdir(parents=True, exist_ok=True)
+        return path
+
     def log(self, event: str, **fields: Any) -> None:
-        """Append one event to ``log.jsonl`` (time in seconds since 1970, UTC)."""
+        """Append one event to ``log.jsonl`` (time in seconds since 1970, UTC).
+
+        Raises
+        ------
+        RunFolderError
+            If the line cannot be written.
+        """
         record = {"time_s": round(time.time(), 3), "event": event, **fields}
-        with open(self.log_file, "a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        line = (json.dumps(record) + "\n").encode("utf-8")
+        with _reporting(self.log_file), open(self.log_file, "a+b") as file:
+            if file.seek(0, os.SEEK_END):
+                file.seek(-1, os.SEEK_END)
+                # A line that a full disk or a crash cut short must not swallow this one.
+                line = line if file.read(1) == b"\n" else b"\n" + line
+            file.write(line)
 
     def events(self) -> list[dict[str, Any]]:
         """Return the logged events; a last line cut short by a crash is left out."""
-        if not self.log_file.exists():
-            return []
+        with _reporting(self.log_file, "read"):
+            if not self.log_file.exists():
+                return []
+            lines = self.log_file.read_text("utf-8", errors="replace").splitlines()
         events = []
-        for line in self.log_file.read_text("utf-8", errors="replace").splitlines():
-            with contextlib.suppress(json.JSONDecodeError):
-                events.append(json.loads(line))
+        for line in lines:
+            with contextlib.suppress(ValueError, RecursionError):
+                event = json.loads(line)
+                if isinstance(event, dict) and isinstance(event.get("event"), str):
+                    events.append(event)
         return events
 
     def model_file(self, name: str) -> Path:
         """Return the path of a compressed network's file."""
         return self.models / f"{name}.h5"
 
+    def network_file(self, name: str) -> Path:
+        """Return the path of any network's file: ``base``, ``<compressed>``, or ``<compressed>/<method>``."""
+        if name == "base":
+            return self.base
+        compressed, slash, method = name.partition("/")
+        return self.baselines / compressed / f"{method}.h5" if slash else self.model_file(name)
+
 
 def write_text_atomic(path: Path, text: str) -> None:
-    """Replace a text file: write beside it, flush to disk, rename."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """Replace a text file: write beside it, flush to disk, rename.
+
+    Raises
+    ------
+    RunFolderError
+        If it cannot be written; the file of before is kept.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
-        with open(beside, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
+        with _reporting(path):
+            with open(beside, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(beside, path)
     finally:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _reporting(path: Path, what: str = "written") -> Iterator[None]:
+    """Turn what the system refuses into a RunFolderError."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        if isinstance(error, UnicodeError):
+            raise
+        raise RunFolderError(f"{path}: cannot be {what} ({_reason(error)})") from None
+
+
+def _reason(error: Exception) -> str:
+    return (isinstance(error, OSError) and error.strerror) or str(error)
+
+
+_ABSENT = object()
+
+
+def _record_of(config_toml: str) -> str:
+    record = {
+        "sha256": hashlib.sha256(config_toml.encode("utf-8")).hexdigest(),
+        "config": tomllib.loads(config_toml),
+    }
+    return json.dumps(record, indent=1, default=str) + "\n"
+
+
+def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return ``{"search.generations": 200, ...}`` for nested tables."""
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _brief(values: Mapping[str, Any], name: str) -> str:
+    text = repr(values[name]) if name in values else "absent"
+    return text if len(text) <= 40 else text[:37] + "..."

@@ -4,16 +4,20 @@ A system calls the methods of :class:`Progress`; where they go is the caller's c
 terminal, one plain line per generation or epoch otherwise, nothing in a test.
 """
 
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
+    DownloadColumn,
     MofNCompleteColumn,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
+    TransferSpeedColumn,
 )
 from rich.progress import Progress as RichBars
 
@@ -113,3 +117,58 @@ class Bars:
 def for_console(console: Console) -> Progress:
     """Return bars on a terminal, plain lines elsewhere."""
     return Bars(console) if console.is_terminal else Lines(console)
+
+
+class DownloadBar:
+    """The bar of one file, in the form in which pooch drives one.
+
+    Parameters
+    ----------
+    bars : rich.progress.Progress
+        Where the bar is shown.
+    title : str
+        The file.
+    """
+
+    def __init__(self, bars: RichBars, title: str) -> None:
+        self._bars, self._total = bars, 0
+        self._task = bars.add_task(title, total=None)
+
+    @property
+    def total(self) -> int:
+        """Length of the file in bytes; 0 where the server did not say it."""
+        return self._total
+
+    @total.setter
+    def total(self, n_bytes: int) -> None:
+        self._total = n_bytes
+        self._bars.update(self._task, total=n_bytes or None)
+
+    def update(self, n_bytes: int, /) -> None:
+        """Count bytes that arrived."""
+        self._bars.advance(self._task, n_bytes)
+
+    def reset(self) -> None:
+        """Count from 0 again."""
+        self._bars.update(self._task, completed=0)
+
+    def close(self) -> None:
+        """Leave the bar as it is."""
+
+
+@contextlib.contextmanager
+def download_bars(console: Console) -> Iterator[Callable[[str, str], DownloadBar | None]]:
+    """Give what :func:`emoref.download.get` calls for each file: a bar on a terminal, else a plain line."""
+    if not console.is_terminal:
+
+        def line(file: str, origin: str) -> None:
+            console.print(f"fetching {origin}", highlight=False, markup=False, soft_wrap=True)
+
+        yield line
+        return
+    columns = (
+        TextColumn("{task.description:<26}"), BarColumn(bar_width=24), DownloadColumn(),
+        TransferSpeedColumn(), TimeRemainingColumn(compact=True),
+    )  # fmt: skip
+    with RichBars(*columns, console=console) as bars:
+        yield lambda file, origin: DownloadBar(bars, file)

@@ -39,8 +39,15 @@ from emoref.hdf5 import (
 )
 
 FORMAT_VERSION = 1
-_ARRAYS = ("genomes", "objectives", "constraints", "ranks")
-_COUNTS = ("individuals", "evaluations")
+_ARRAYS = {  # and the kinds of number that each may hold
+    "genomes": "ub",
+    "objectives": "f",
+    "constraints": "f",
+    "ranks": "i",
+    "individuals": "i",
+    "evaluations": "i",
+}
+_DIMENSIONS = {"ranks": 2, "individuals": 1, "evaluations": 1}  # the others have 3
 _KINDS = "fiub"
 
 
@@ -95,13 +102,14 @@ class SearchStore:
         with open_checked(path, "search", FORMAT_VERSION) as file:
             store = cls(path, read_json(file, "layout"))
             arrays = {
-                name: read_array(file, f"generations/{name}", kinds=_KINDS) for name in (*_ARRAYS, *_COUNTS)
+                name: read_array(file, f"generations/{name}", kinds=kinds) for name, kinds in _ARRAYS.items()
             }
-            store.state = {
-                name: read_array(file, f"state/{name}", kinds=_KINDS) for name in file.get("state", ())
-            }
-        if len({len(array) for array in arrays.values()}) != 1:
-            raise FileFormatError(f"{path}: damaged: its arrays disagree on the number of generations")
+            if not isinstance(file.get("state"), h5py.Group):
+                raise FileFormatError(f"{path}: damaged: group /state is missing")
+            store.state = {name: read_array(file, f"state/{name}", kinds=_KINDS) for name in file["state"]}
+        problem = _contradiction(store.layout, arrays)
+        if problem:
+            raise FileFormatError(f"{path}: damaged: {problem}")
         for g, rows in enumerate(arrays["individuals"]):
             store.generations.append(
                 Generation(
@@ -156,6 +164,35 @@ class SearchStore:
         state = file.create_group("state")
         for name, value in sorted(self.state.items()):
             write_array(state, name, value)
+
+
+def _contradiction(layout: Any, arrays: Mapping[str, NDArray[Any]]) -> str:
+    """Say what does not hold together in a stored search, or return an empty text."""
+    for name, array in arrays.items():
+        wanted = _DIMENSIONS.get(name, 3)
+        if array.ndim != wanted:
+            return f"/generations/{name} has {array.ndim} dimensions, wanted {wanted}"
+    if len({len(array) for array in arrays.values()}) != 1:
+        return "its arrays disagree on the number of generations"
+    if len(arrays["ranks"]) == 0:
+        return "it holds no generation"
+    populations = {array.shape[1] for array in arrays.values() if array.ndim > 1}
+    if len(populations) != 1:
+        return "its arrays disagree on the population"
+    rows = arrays["individuals"]
+    if rows.min() < 1 or rows.max() > min(populations):
+        return f"/generations/individuals must be 1 to {min(populations)}"
+    if not isinstance(layout, dict):
+        return "/layout is not a table"
+    objectives, layers = layout.get("objectives"), layout.get("layers", [])
+    if not isinstance(objectives, list) or len(objectives) != arrays["objectives"].shape[2]:
+        return "/layout and /generations/objectives disagree on the objectives"
+    pairs = [layer for layer in layers if isinstance(layer, list)] if isinstance(layers, list) else []
+    if not isinstance(layers, list) or len(pairs) != len(layers):
+        return "/layout: layers is not a list of [name, filters]"
+    if any(len(p) != 2 or not isinstance(p[0], str) or not isinstance(p[1], int) for p in pairs):
+        return "/layout: layers is not a list of [name, filters]"
+    return ""
 
 
 def _padded(arrays: list[NDArray], filler: float) -> NDArray:

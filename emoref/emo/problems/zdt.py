@@ -129,7 +129,7 @@ class ZDT4(ZDTProblem):
         self.lower[1:], self.upper[1:] = -5.0, 5.0
 
     def g(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return 1 + 10 (n - 1) + sum of x**2 - 10 cos(4 pi x)."""
+        """Return 1 + 10 (n - 1) + sum of x**2 - 10 cos(4 pi x) for each row of X."""
         rest = X[:, 1:]
         return 1.0 + 10.0 * rest.shape[1] + (rest**2 - 10.0 * np.cos(4.0 * np.pi * rest)).sum(axis=1)
 
@@ -144,11 +144,11 @@ class ZDT6(ZDTProblem):
     default_n_var = 10
 
     def f1(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return 1 - exp(-4 x1) sin(6 pi x1)**6."""
+        """Return 1 - exp(-4 x1) sin(6 pi x1)**6 for each row of X."""
         return 1.0 - np.exp(-4.0 * X[:, 0]) * np.sin(6.0 * np.pi * X[:, 0]) ** 6
 
     def g(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return 1 + 9 (mean of x)**0.25."""
+        """Return 1 + 9 (mean of x)**0.25 for each row of X."""
         return 1.0 + 9.0 * X[:, 1:].mean(axis=1) ** 0.25
 
     def h(self, f1: Any, g: Any) -> Any:

@@ -28,7 +28,17 @@ def test_the_published_presets_are_there():
         "wu2021-conv4-mnist",
         "wu2021-lenet-mnist",
         "wu2021-lenet-fashion",
+        "wu2021-alexnet-cifar10",
     } <= set(cfg.preset_names())
+
+
+def test_the_alexnet_preset_asks_for_the_published_ratio():
+    config = parse_config(cfg.read_table("wu2021-alexnet-cifar10"), "x")
+    filters = 64 + 192 + 384 + 256 + 256
+    assert config.select.kept_filters == (368,)
+    assert 368 / filters <= 1 - 0.68 < 369 / filters
+    assert config.search.max_error == 1.0, "no bound on the error"
+    assert (config.data.flip, config.data.crop_padding, config.data.validation) == (True, 4, 5000)
 
 
 def test_stored_config_is_complete_and_means_the_same():
@@ -100,7 +110,7 @@ def test_unreadable_files(tmp_path):
         cfg.read_table(broken)
     with pytest.raises(ConfigError, match="no such file"):
         cfg.read_table(tmp_path / "absent.toml")
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(ConfigError, match="is a folder"):
         cfg.read_table(tmp_path)
     broken.write_bytes(b"#" * (cfg.MAX_CONFIG_BYTES + 1))
     with pytest.raises(ConfigError, match="too large"):

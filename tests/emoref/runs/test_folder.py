@@ -15,6 +15,13 @@ def test_create_and_open(tmp_path):
     assert RunFolder.open(folder.path).path == folder.path
 
 
+def test_every_network_has_its_file(tmp_path):
+    folder = RunFolder(tmp_path)
+    assert folder.network_file("base") == tmp_path / "base.h5"
+    assert folder.network_file("kept-9") == tmp_path / "models" / "kept-9.h5"
+    assert folder.network_file("kept-9/l1") == tmp_path / "baselines" / "kept-9" / "l1.h5"
+
+
 def test_a_folder_with_another_run_is_refused_and_kept(tmp_path):
     RunFolder.create(tmp_path / "run", "seed = 1\n")
     with pytest.raises(RunFolderError, match=r"already holds a run.*emoref resume"):
