@@ -9,10 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-_SUBMODULES = ("compress", "data", "emo", "errors", "networks", "nn", "report", "runs", "search", "systems")
+_SUBMODULES = (
+    "compress",
+    "data",
+    "emo",
+    "errors",
+    "networks",
+    "nn",
+    "report",
+    "runs",
+    "search",
+    "systems",
+    "verify",
+)
 
 if TYPE_CHECKING:
-    from emoref import compress, data, emo, errors, networks, nn, report, runs, search, systems
+    from emoref import compress, data, emo, errors, networks, nn, report, runs, search, systems, verify
 
 __all__ = [
     "__version__",
@@ -26,6 +38,7 @@ __all__ = [
     "runs",
     "search",
     "systems",
+    "verify",
 ]
 
 

@@ -22,6 +22,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Evolutionary multi-objective compression of convolutional networks.",
 )
+data_app = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
+app.add_typer(data_app, name="data")
 _out = Console()
 _err = Console(stderr=True)
 _state: dict[str, Any] = {"debug": False}
@@ -91,6 +93,34 @@ def report(folder: Annotated[Path, typer.Argument(help="A run folder.")]) -> Non
 
 
 @app.command()
+def compare(
+    folders: Annotated[
+        list[Path],
+        typer.Argument(metavar="DIR DIR ...", help="Finished runs that differ in their seed only."),
+    ],
+    out: Annotated[Path | None, typer.Option("--out", help="Also write the table as this CSV file.")] = None,
+) -> None:
+    """Compare the searched networks with their baselines over several seeds."""
+    from emoref.report import compare_runs
+    from emoref.report.compare import TEXT_COLUMNS, text_rows
+    from emoref.runs.folder import write_text_atomic
+
+    result = compare_runs(folders)
+    for network, rows in text_rows(result).items():
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        for title in TEXT_COLUMNS:
+            side: Any = "left" if title in ("method", "tuning") else "right"
+            table.add_column(title, justify=side, no_wrap=True)
+        for row in rows:
+            table.add_row(*row)
+        _out.print(f"{network} ({len(folders)} seeds)", highlight=False, markup=False)
+        _out.print(table)
+        _out.print()
+    if out is not None:
+        write_text_atomic(out, result.to_csv())
+
+
+@app.command()
 def presets() -> None:
     """List the experiments that ship with emoref."""
     from emoref.runs.config import preset_names, read_table
@@ -101,9 +131,11 @@ def presets() -> None:
     _out.print(table)
 
 
-@app.command()
-def data() -> None:
-    """List the data sets: found where, or how to get them."""
+@data_app.callback()
+def data(context: typer.Context) -> None:
+    """List the data sets, found where or how to get them; 'data get' fetches one."""
+    if context.invoked_subcommand is not None:
+        return
     from emoref.data import describe
 
     table = Table("data set", "training", "test", "shape", "classes", "found in", box=None, pad_edge=False)
@@ -118,6 +150,23 @@ def data() -> None:
     for entry in entries:
         if not entry.found:
             _out.print(f"\n{entry.name}: {entry.how_to_get}", highlight=False, markup=False)
+
+
+@data_app.command("get")
+def data_get(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="mnist, fashion-mnist, cifar10 or cifar100.")],
+    source: Annotated[
+        str | None,
+        typer.Option("--from", metavar="URL_OR_FOLDER", help="Another place with the official files."),
+    ] = None,
+) -> None:
+    """Fetch a data set into the user's cache, with checksums."""
+    from emoref.download import get
+    from emoref.runs.progress import download_bars
+
+    with download_bars(_err) as bars:
+        folder = get(name, source, bars)
+    _out.print(f"{name}: {folder}", highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -136,6 +185,36 @@ def info() -> None:
     table.add_row("threads", f"{numba.get_num_threads()} ({numba.threading_layer()})")
     table.add_row("back ends", ", ".join(backend_names()))
     _out.print(table)
+
+
+@app.command()
+def verify(
+    backend: BackendOption = None,
+    against: Annotated[
+        str | None, typer.Option("--against", help="Compare with another library: torch.")
+    ] = None,
+) -> None:
+    """Check this installation against recorded values; exit code 1 if a check fails."""
+    from emoref.verify import verify as checks
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for title in ("checked", "operation", "cases", "worst error", "tolerance", ""):
+        table.add_column(title, justify="right" if title in ("cases", "worst error", "tolerance") else "left")
+    results = []
+    with _err.status("checking ..."):
+        for result in checks(backend=backend, against=against):
+            results.append(result)
+            error, tolerance = f"{result.worst_error:.1e}", f"{result.tolerance:.0e}"
+            verdict = "pass" if result.passed else "FAIL"
+            table.add_row(result.subject, result.check, str(result.cases), error, tolerance, verdict)
+    _out.print(table)
+    failed = [result for result in results if not result.passed]
+    for result in failed:
+        where = f"{result.subject}, {result.check}: worst in {result.worst_case}"
+        _out.print(where, highlight=False, markup=False, soft_wrap=True)
+    _out.print(f"{len(results) - len(failed)} of {len(results)} checks passed", highlight=False)
+    if failed:
+        raise typer.Exit(1)
 
 
 def _start(

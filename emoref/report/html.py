@@ -1,19 +1,31 @@
 """The page: ``report.html``, one file that works without a network connection.
 
-Each section is a function from the record to a piece of HTML; figures are collected as plain descriptions
-and drawn by the script at the end of ``template.html``. Every string from outside goes through :func:`text`.
+Each section is a function from the record to a piece of HTML, or to nothing; figures are collected as plain
+descriptions and drawn by the script at the end of ``template.html``. Every string from outside goes through
+:func:`emoref.report.pieces.text`.
 """
 
-import html
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 from string import Template
 
 from emoref.errors import MissingDependencyError
-from emoref.report import figures, layers, provenance, tables
+from emoref.report import baselines, figures, layers, provenance, tables
 from emoref.report.figures import Figure
+from emoref.report.pieces import (
+    counted,
+    duration,
+    json_in_script,
+    key,
+    missing,
+    percent,
+    plot,
+    read,
+    scaled,
+    table,
+    text,
+)
 from emoref.runs.folder import write_text_atomic
 from emoref.runs.record import NetworkRecord, RunRecord
 
@@ -23,7 +35,7 @@ _OPEN_ROWS = 30
 
 
 def write_report(record: RunRecord) -> Path:
-    """Write ``report.html`` of a run, finished or not, and return its path.
+    """Write ``report.html`` of the run in `record`, finished or not, and return its path.
 
     Raises
     ------
@@ -57,7 +69,9 @@ def render(record: RunRecord, script: str) -> str:
     """Return the page as text, with the source of plotly.js inlined."""
     drawn: dict[str, Figure] = {}
     body = "\n".join(
-        f"<section>\n<h2>{title}</h2>\n{section(record, drawn)}\n</section>" for title, section in SECTIONS
+        f"<section>\n<h2>{title}</h2>\n{content}\n</section>"
+        for title, section in SECTIONS
+        if (content := section(record, drawn))
     )
     description = str(record.config.get("description") or "")
     template = Template(resources.files("emoref.report").joinpath("template.html").read_text("utf-8"))
@@ -86,8 +100,8 @@ def summary(record: RunRecord) -> str:
             return f"{done} the search has found no feasible network yet; none is selected."
         fewest = int(tables.individuals(record, -1, front).filters.min())
         return (
-            f"{done} the front has {_count(len(front), 'network')}, the smallest with "
-            f"{_count(fewest, 'filter')}; none is selected and fine-tuned yet."
+            f"{done} the front has {counted(len(front), 'network')}, the smallest with "
+            f"{counted(fewest, 'filter')}; none is selected and fine-tuned yet."
         )
     smallest = min(record.selected, key=lambda network: network.filters)
     both = smallest.test is not None and record.base.test is not None
@@ -154,10 +168,10 @@ def progress_section(record: RunRecord, drawn: dict[str, Figure]) -> str:
     if not record.generations:
         return missing("No search yet: there are no generations to show.")
     panels = []
-    for key, figure in figures.progress_figures(record).items():
-        drawn[key] = figure
-        title = {"hypervolume": "Hypervolume", "lowest-error": "Lowest error"}.get(key, "Fewest filters")
-        panels.append(f"<div><h3>{title}</h3>{plot(key, f'{title} by generation')}</div>")
+    for name, figure in figures.progress_figures(record).items():
+        drawn[name] = figure
+        title = {"hypervolume": "Hypervolume", "lowest-error": "Lowest error"}.get(name, "Fewest filters")
+        panels.append(f"<div><h3>{title}</h3>{plot(name, f'{title} by generation')}</div>")
     last = record.generations[-1]
     return f'<div class="panels">{"".join(panels)}</div>' + read(
         f"{len(record.generations) - 1:,} generations, {last.evaluations:,} candidates scored. The "
@@ -340,89 +354,8 @@ SECTIONS: tuple[tuple[str, Section], ...] = (
     ("Progress of the search", progress_section),
     ("Filters kept and removed", layers_section),
     ("Networks", networks_section),
+    ("Against the baselines", baselines.section),
     ("Training", curves_section),
     ("Layers of the base network", architecture_section),
     ("Where this comes from", provenance_section),
 )
-
-
-# ------------------------------------------------------------------------------------------------- pieces
-
-
-def text(value: str) -> str:
-    """Return a string from outside as HTML text, safe also inside a quoted attribute."""
-    return html.escape(value, quote=True)
-
-
-def json_in_script(value: object) -> str:
-    """Return JSON that may stand inside a script element: no ``<``, so that nothing can close it."""
-    return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
-
-
-def missing(message: str) -> str:
-    """Return the remark that stands where something is not there yet."""
-    return f'<p class="missing">{message}</p>'
-
-
-def read(message: str) -> str:
-    """Return the line under a figure that says how to read it."""
-    return f'<p class="read">{message}</p>'
-
-
-def plot(name: str, title: str) -> str:
-    """Return the place of a figure; the height is reserved by the script."""
-    return f'<div class="plot" id="{name}" role="img" aria-label="{title}"></div>'
-
-
-def key(colour: str) -> str:
-    """Return a small square in a colour."""
-    return f'<span class="key" style="background:{colour}"></span>'
-
-
-def table(
-    columns: tuple[str, ...], rows: Sequence[tuple[str, ...]], text_columns: int, total: bool = False
-) -> str:
-    """Return a table of HTML cells; the first ``text_columns`` are set left, the last row may be a total."""
-
-    def row(cells: tuple[str, ...], tag: str) -> str:
-        kinds = [' class="text"' if i < text_columns else "" for i in range(len(cells))]
-        return "".join(f"<{tag}{kind}>{cell}</{tag}>" for kind, cell in zip(kinds, cells, strict=True))
-
-    head = f"<thead><tr>{row(columns, 'th')}</tr></thead>" if any(columns) else ""
-    last = len(rows) - 1
-    body = "".join(
-        f"<tr{' class=' + chr(34) + 'total' + chr(34) if total and i == last else ''}>{row(cells, 'td')}</tr>"
-        for i, cells in enumerate(rows)
-    )
-    return f'<div class="scroll"><table>{head}<tbody>{body}</tbody></table></div>'
-
-
-def percent(ratio: float, digits: int = 2) -> str:
-    """Return a ratio as per cent, e.g. 0.914 as ``91.4 %``."""
-    return f"{100 * ratio:.{digits}f}\u00a0%"
-
-
-def scaled(value: int, unit: str) -> str:
-    """Return a count with a decimal prefix and three significant digits, e.g. 2293000 as ``2.29 MMAC``."""
-    if value < 1000:
-        return f"{value}\u00a0{unit}"
-    for factor, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= factor * 0.9995 or prefix == "k":
-            number = value / factor
-            digits = 2 if number < 9.995 else 1 if number < 99.95 else 0
-            return f"{number:.{digits}f}\u00a0{prefix}{unit}"
-    raise AssertionError("unreachable")
-
-
-def duration(seconds: float) -> str:
-    """Return a time span, e.g. ``41.2 s``, ``3 min 05 s`` or ``2 h 10 min``."""
-    if seconds < 59.95:
-        return f"{seconds:.1f}\u00a0s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes}\u00a0min\u00a0{rest:02d}\u00a0s"
-    return f"{minutes // 60}\u00a0h\u00a0{minutes % 60:02d}\u00a0min"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -12,6 +12,7 @@ _STAGES = {
     "base": "measuring the base network",
     "generation": "search",
     "fine-tuned": "measuring fine-tuned networks",
+    "measured": "measuring baselines without fine-tuning",
     "tested": "test set",
     "end": "closing",
 }
@@ -71,5 +72,7 @@ def _is_start(event: dict[str, Any]) -> bool:
 def _stage(event: dict[str, Any]) -> str:
     name = str(event.get("event", "other"))
     if name == "epoch":
-        return f"training: {event.get('training', 'network')}"
+        training = str(event.get("training", "network"))
+        before, slash, _ = training.partition("/")  # "fine-tune kept-9/l1", "train kept-9/scratch"
+        return f"training: baselines of {before.split(' ')[-1]}" if slash else f"training: {training}"
     return _STAGES.get(name, name)

@@ -216,6 +216,74 @@ def generations_table(record: RunRecord) -> Table:
     return Table("generations", columns, tuple(rows))
 
 
+def baselines_table(record: RunRecord) -> Table:
+    """Return each selected network and what it is compared with, at the same filters in every layer.
+
+    ``shared_filters`` counts the filters that the searched network keeps too. Empty are the errors before
+    fine-tuning of a network trained from scratch, and those after it of one that was not fine-tuned. The last
+    two columns are differences of wrong test images: positive where the searched network is better.
+    """
+    columns = (
+        "selected",
+        "method",
+        "filters",
+        "shared_filters",
+        *(
+            f"{split}_{quantity}"
+            for split in ("validation", "test")
+            for quantity in ("images", "wrong_before", "wrong_after", "error_before", "error_after")
+        ),
+        "test_wrong_before_minus_searched",
+        "test_wrong_after_minus_searched",
+    )
+    rows = [
+        _baseline_row(selected, method, network)
+        for selected in record.selected
+        if selected.name in record.baselines
+        for method, network in contenders(record, selected)
+    ]
+    return Table("baselines", columns, tuple(rows))
+
+
+def contenders(record: RunRecord, selected: NetworkRecord) -> list[tuple[str, NetworkRecord]]:
+    """Return a selected network as ``"searched"``, then its baselines, each by its method."""
+    rivals = record.baselines.get(selected.name, [])
+    return [("searched", selected), *((network.method, network) for network in rivals)]
+
+
+def wrong_before(network: NetworkRecord, outcome: Outcome | None) -> int | None:
+    """Return the wrong predictions before fine-tuning; None where there is nothing to compare."""
+    return None if outcome is None or network.from_scratch else outcome.wrong_before
+
+
+def wrong_after(network: NetworkRecord, outcome: Outcome | None) -> int | None:
+    """Return the wrong predictions after fine-tuning; None where there was none."""
+    return None if outcome is None or not network.tuned else outcome.wrong_after
+
+
+def _baseline_row(selected: NetworkRecord, method: str, network: NetworkRecord) -> tuple[Cell, ...]:
+    cells: list[Cell] = []
+    for outcome in (network.validation, network.test):
+        wrong = wrong_before(network, outcome), wrong_after(network, outcome)
+        images = outcome.images if outcome is not None else None
+        errors = [None if w is None or images is None else w / images for w in wrong]
+        cells += [images, *wrong, *errors]
+    return (
+        selected.name,
+        method,
+        network.filters,
+        None if network.from_scratch else len(set(network.genome) & set(selected.genome)),
+        *cells,
+        difference(wrong_before(network, network.test), wrong_before(selected, selected.test)),
+        difference(wrong_after(network, network.test), wrong_after(selected, selected.test)),
+    )
+
+
+def difference(count: int | None, other: int | None) -> int | None:
+    """Return count - other; None where one is not known."""
+    return None if count is None or other is None else count - other
+
+
 def networks(record: RunRecord) -> list[NetworkRecord]:
     """Return the base network (if trained) and the selected ones."""
     return ([record.base] if record.base is not None else []) + list(record.selected)
@@ -236,6 +304,8 @@ def compression_ratio(network: NetworkRecord) -> float | None:
 def write_tables(record: RunRecord) -> list[Path]:
     """Write ``front.csv``, ``networks.csv`` and ``generations.csv`` into the run's ``tables`` folder.
 
+    A run with baselines also gets ``baselines.csv``.
+
     Parameters
     ----------
     record : RunRecord
@@ -251,9 +321,12 @@ def write_tables(record: RunRecord) -> list[Path]:
     FileFormatError
         If the stored search contradicts itself.
     """
-    record.folder.tables.mkdir(parents=True, exist_ok=True)
+    record.folder.make_folder(record.folder.tables)
     paths = []
-    for table in (front_table(record), networks_table(record), generations_table(record)):
+    found = [front_table(record), networks_table(record), generations_table(record)]
+    if record.baselines:
+        found.append(baselines_table(record))
+    for table in found:
         path = record.folder.tables / f"{table.name}.csv"
         write_text_atomic(path, table.to_csv())
         paths.append(path)

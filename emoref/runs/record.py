@@ -1,11 +1,13 @@
 """What a finished (or unfinished) run holds, as one immutable object: the input of tables and report."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from emoref.compress import CRITERIA
 from emoref.errors import FileFormatError
 from emoref.nn import Network, load, load_extra
 from emoref.runs.folder import RunFolder
@@ -33,14 +35,14 @@ class Outcome:
 
 @dataclass(frozen=True)
 class NetworkRecord:
-    """One network of a run: the base, or a selected and fine-tuned one.
+    """One network of a run: the base, a selected and fine-tuned one, or a baseline of a selected one.
 
     Stored as JSON inside the network's own file. ``size_bytes`` is the length of that file, filled in when
-    the record is read.
+    the record is read. A baseline that was not fine-tuned has equal outcomes before and after and no curves.
     """
 
-    name: str
-    role: str  # "base" or "selected"
+    name: str  # of a baseline: "<selected network>/<method>"
+    role: str  # "base", "selected" or "baseline"
     choice: str  # why it is here, in words
     kept: dict[str, int]  # prunable layer -> filters kept
     filters: int
@@ -50,7 +52,7 @@ class NetworkRecord:
     validation: Outcome
     test: Outcome | None = None
     curves: dict[str, list[float]] = field(default_factory=dict)  # of the training or fine-tuning, per epoch
-    genome: list[int] = field(default_factory=list)  # indices of the filters kept
+    genome: list[int] = field(default_factory=list)  # indices of the filters kept; empty: from scratch
     size_bytes: int = 0
 
     @property
@@ -62,6 +64,21 @@ class NetworkRecord:
     def pruned_ratio(self) -> float:
         """Filters removed / filters of the base."""
         return 1 - self.remaining_ratio
+
+    @property
+    def method(self) -> str:
+        """How a baseline was made: an importance criterion, or ``scratch...``; empty for other networks."""
+        return self.name.partition("/")[2]
+
+    @property
+    def from_scratch(self) -> bool:
+        """Whether it is a baseline with new weights; its error before training says nothing."""
+        return self.role == "baseline" and not self.genome
+
+    @property
+    def tuned(self) -> bool:
+        """Whether it was trained after its filters were removed; a baseline need not be."""
+        return self.role != "baseline" or bool(self.curves)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON-able form."""
@@ -98,6 +115,9 @@ class RunRecord:
         The fine-tuned networks, most filters first.
     events : list of dict
         The log.
+    baselines : mapping of str to list of NetworkRecord
+        Name of a selected network -> the networks that it is compared with, in the order of
+        :func:`method_order`; empty for a run without baselines.
     """
 
     folder: RunFolder
@@ -108,6 +128,7 @@ class RunRecord:
     generations: list[Generation]
     selected: list[NetworkRecord]
     events: list[dict[str, Any]]
+    baselines: Mapping[str, list[NetworkRecord]] = field(default_factory=dict)
 
     @property
     def layers(self) -> list[tuple[str, int]]:
@@ -123,14 +144,21 @@ class RunRecord:
 
 
 def read_network_record(folder: RunFolder, name: str) -> NetworkRecord:
-    """Read the figures stored inside a network's file (``"base"`` or a selected network's name).
+    """Read the figures stored inside a network's file.
+
+    Parameters
+    ----------
+    folder : RunFolder
+        The run.
+    name : str
+        ``"base"``, a selected network's name, or a baseline's ``"<selected network>/<method>"``.
 
     Raises
     ------
     FileFormatError
         If the file is damaged or holds no such figures.
     """
-    path = folder.base if name == "base" else folder.model_file(name)
+    path = folder.network_file(name)
     extra = load_extra(path)
     if "record" not in extra:
         raise FileFormatError(f"{path}: a network, but not one that a run stored (it has no record)")
@@ -141,6 +169,23 @@ def read_network_record(folder: RunFolder, name: str) -> NetworkRecord:
     return NetworkRecord.from_dict({**record.to_dict(), "size_bytes": path.stat().st_size})
 
 
+def selected_names(folder: RunFolder) -> list[str]:
+    """Return the names of the stored selected networks, sorted."""
+    return sorted(p.stem for p in folder.models.glob("*.h5")) if folder.models.is_dir() else []
+
+
+def baseline_names(folder: RunFolder, selected: str) -> list[str]:
+    """Return the names of a selected network's stored baselines, in the order of :func:`method_order`."""
+    place = folder.baselines / selected
+    methods = [p.stem for p in place.glob("*.h5")] if place.is_dir() else []
+    return [f"{selected}/{method}" for method in sorted(methods, key=method_order)]
+
+
+def method_order(method: str) -> tuple[int, str]:
+    """Return the sorting key of a baseline's method: the criteria as listed, then what is no criterion."""
+    return (CRITERIA.index(method) if method in CRITERIA else len(CRITERIA)), method
+
+
 def read_run(folder: RunFolder, config: dict[str, Any]) -> RunRecord:
     """Read a run folder, as far as the run has come."""
     network, base = None, None
@@ -148,9 +193,9 @@ def read_run(folder: RunFolder, config: dict[str, Any]) -> RunRecord:
         network, _ = load(folder.base)
         base = read_network_record(folder, "base")
     store = SearchStore.open(folder.search) if folder.search.exists() else None
-    names = sorted(p.stem for p in folder.models.glob("*.h5")) if folder.models.is_dir() else []
-    selected = [read_network_record(folder, name) for name in names]
+    selected = [read_network_record(folder, name) for name in selected_names(folder)]
     selected.sort(key=lambda r: (-r.filters, r.name))
+    baselines = {network.name: baseline_names(folder, network.name) for network in selected}
     return RunRecord(
         folder=folder,
         config=config,
@@ -160,4 +205,9 @@ def read_run(folder: RunFolder, config: dict[str, Any]) -> RunRecord:
         generations=store.generations if store else [],
         selected=selected,
         events=folder.events(),
+        baselines={
+            selected: [read_network_record(folder, name) for name in names]
+            for selected, names in baselines.items()
+            if names
+        },
     )

@@ -33,7 +33,7 @@ SYSTEMS = {
 
 
 def parse_config(table: dict[str, Any], where: str) -> ExperimentConfig:
-    """Check a configuration table against the system that it names.
+    """Check a configuration table against the system that it names; errors begin with `where`.
 
     Raises
     ------
@@ -49,12 +49,22 @@ def parse_config(table: dict[str, Any], where: str) -> ExperimentConfig:
 
 
 def load_run_config(folder: RunFolder) -> ExperimentConfig:
-    """Return the configuration that a run folder was made with."""
-    return parse_config(read_table(folder.config), str(folder.config))
+    """Return the configuration that a run folder was made with.
+
+    Raises
+    ------
+    ConfigError
+        If ``config.toml`` is damaged.
+    RunFolderError
+        If it was changed after the run began.
+    """
+    config = parse_config(read_table(folder.config), str(folder.config))
+    folder.check_config()
+    return config
 
 
 def execute(config: ExperimentConfig, folder: RunFolder, progress: Progress) -> None:
-    """Run an experiment, or what is left of it, in its folder."""
+    """Run the experiment `config`, or what is left of it, in its folder, telling `progress`."""
     folder.log("start", versions=versions(), machine=machine(), seed=config.seed)
     SYSTEMS[config.system].run(config, folder, progress)
     folder.log("end")

@@ -11,6 +11,7 @@ The method, step by step, and the functions that do it:
 3. EMFP, a search by non-dominated sorting                        :func:`search`
 4. some networks are uniformly selected from the Pareto set       :func:`select`
 5. the selected networks are fine-tuned once                      :func:`fine_tune`
+6. other methods at the same configurations (if asked for)        :mod:`emoref.systems.baselines`
 
 The paper's full text was not available to us: its pipeline, the Conv1 figures and the headline ratios are
 published in the places that docs/emofp.md names; encoding, constraint, population, generations, rates and
@@ -34,6 +35,7 @@ from emoref.runs.store import Generation, SearchStore, front_rows
 from emoref.search import FilterGenome, PopulationEvaluator
 from emoref.seeding import child_seed
 from emoref.systems import steps
+from emoref.systems.baselines import Baselines, BaselinesSection
 from emoref.systems.steps import Params, Splits
 
 OBJECTIVES = ("remaining filter ratio", "validation error before fine-tuning")
@@ -76,6 +78,7 @@ class OneShotConfig(ExperimentConfig):
     search: SearchSection = SearchSection()
     select: SelectSection = SelectSection()
     finetune: TrainSection = TrainSection(epochs=20)
+    baselines: BaselinesSection = BaselinesSection()
 
     @model_validator(mode="after")
     def _something_selected(self) -> "OneShotConfig":
@@ -101,12 +104,18 @@ def run(config: OneShotConfig, folder: RunFolder, progress: Progress) -> None:
     Every stage first looks at what the folder already holds, so the same call starts, resumes and completes.
     """
     splits = steps.load_splits(config)
+    baselines = Baselines(config, splits)
     net, params = steps.base_network(config, splits, folder, progress)
+    baselines.check(net, params)
     problem = FilterPruningProblem(net, params, splits, config)
     store = search(problem, config, folder, progress)
-    final = store.generations[-1]
-    for index, selection in enumerate(select(final, problem.genome, config.select)):
+    selections = select(store.generations[-1], problem.genome, config.select)
+    for index, selection in enumerate(selections):
         fine_tune(index, selection, net, params, problem, splits, config, folder, progress)
+    for index, selection in enumerate(selections):
+        baselines.run(
+            index, selection.name, selection.genome, (net, params), problem.genome, folder, progress
+        )
     steps.measure_on_test(config, (net, params), problem.genome, folder, progress)
 
 

@@ -14,7 +14,7 @@ from emoref.nn import Network
 from emoref.runs.config import ExperimentConfig, TrainSection
 from emoref.runs.folder import RunFolder
 from emoref.runs.progress import Progress
-from emoref.runs.record import NetworkRecord, Outcome, read_network_record
+from emoref.runs.record import NetworkRecord, Outcome, baseline_names, read_network_record, selected_names
 from emoref.search import FilterGenome
 from emoref.seeding import child_seed
 
@@ -147,12 +147,12 @@ def train(
 
     An interrupted training goes on from its last checkpoint and ends with the same bits.
     """
-    checkpoint = folder.checkpoints / f"{title.replace(' ', '-')}.h5"
+    checkpoint = folder.checkpoints / f"{title.replace(' ', '-').replace('/', '-')}.h5"
     state = nn.load_state(checkpoint) if checkpoint.exists() else None
     progress.stage(title, section.epochs)
 
     def after_epoch(state: nn.TrainingState) -> None:
-        folder.checkpoints.mkdir(exist_ok=True)
+        folder.make_folder(folder.checkpoints)
         nn.save_state(checkpoint, state)
         text = _epoch_line(state.history)
         folder.log("epoch", training=title, epoch=state.epoch, text=text)
@@ -202,7 +202,11 @@ def describe(
 
 @dataclass(frozen=True)
 class Candidate:
-    """A slim network before its fine-tuning, and where it comes from."""
+    """A slim network before its fine-tuning, and where it comes from.
+
+    A baseline's name is ``<selected network>/<method>``. An empty genome stands for a network whose
+    parameters are not the base network's but those of :func:`scratch_params`.
+    """
 
     name: str
     choice: str
@@ -211,29 +215,36 @@ class Candidate:
     kept: dict[str, int]
     genome: list[int]
     filters_original: int
+    role: str = "selected"
+
+
+def scratch_params(net: Network, filters: int, seed: int) -> Params:
+    """Return what a slim network of that many filters begins with when it is trained from scratch."""
+    return net.init(child_seed(seed, "scratch.init", filters))
 
 
 def tune_and_store(
     candidate: Candidate,
     splits: Splits,
-    section: TrainSection,
+    section: TrainSection | None,
     seed: int,
     backend: str,
     folder: RunFolder,
     progress: Progress,
 ) -> None:
-    """Fine-tune a slim network and keep it, with its figures, in ``models/``."""
+    """Fine-tune a slim network (with a section; else leave it as it is) and keep it, with its figures."""
     net, params = candidate.net, candidate.params
     validation = splits.validation.arrays()
-    before = nn.evaluate(net, params, *validation, backend=backend)
-    curves = train(
-        f"fine-tune {candidate.name}", net, params, splits, section, seed, backend, folder, progress
-    )
-    after = nn.evaluate(net, params, *validation, backend=backend)
+    before = after = nn.evaluate(net, params, *validation, backend=backend)
+    curves: dict[str, list[float]] = {}
+    if section is not None:
+        title = f"{'fine-tune' if candidate.genome else 'train'} {candidate.name}"
+        curves = train(title, net, params, splits, section, seed, backend, folder, progress)
+        after = nn.evaluate(net, params, *validation, backend=backend)
     count = compress.count(net)
     record = NetworkRecord(
         name=candidate.name,
-        role="selected",
+        role=candidate.role,
         choice=candidate.choice,
         kept=candidate.kept,
         filters=sum(candidate.kept.values()),
@@ -244,9 +255,11 @@ def tune_and_store(
         curves=curves,
         genome=candidate.genome,
     )
-    folder.models.mkdir(exist_ok=True)
-    nn.save(folder.model_file(candidate.name), net, params, extra={"record": record.to_dict()})
-    folder.log("fine-tuned", network=candidate.name, error=record.validation.error_after)
+    path = folder.network_file(candidate.name)
+    folder.make_folder(path.parent)
+    nn.save(path, net, params, extra={"record": record.to_dict()})
+    event = "measured" if section is None else "fine-tuned"
+    folder.log(event, network=candidate.name, error=record.validation.error_after)
 
 
 def measure_on_test(
@@ -258,30 +271,45 @@ def measure_on_test(
 ) -> None:
     """Measure the base and every stored network on the test set: the only place that touches it.
 
-    The error before fine-tuning is that of the base network with the same filters removed.
+    The error before fine-tuning is that of the base network with the same filters removed, or of the
+    untrained network where it was trained from scratch. What has been measured is not measured again.
     """
-    net, params = base
-    names = ["base", *sorted(p.stem for p in folder.models.glob("*.h5"))]
-    records = [read_network_record(folder, name) for name in names]
-    if all(record.test for record in records):
-        return
-    test = load(config.data.name, "test").arrays()
-    progress.stage("test set", len(records))
-    for done, record in enumerate(records, start=1):
-        path = folder.base if record.role == "base" else folder.model_file(record.name)
-        tuned_net, tuned_params = nn.load(path)
-        after = nn.evaluate(tuned_net, tuned_params, *test, backend=config.engine.backend)
-        before = after
-        if record.role == "selected":
-            bits = np.zeros(genome.n_bits, dtype=bool)
-            bits[record.genome] = True
-            pruned = compress.slim(net, params, genome.masks(bits))
-            before = nn.evaluate(*pruned, *test, backend=config.engine.backend)
-        measured = replace(record, test=Outcome(after.total, before.wrong, after.wrong), size_bytes=0)
-        nn.save(path, tuned_net, tuned_params, extra={"record": measured.to_dict()})
-        folder.log("tested", network=record.name, wrong=after.wrong, images=after.total)
-        progress.step(done, f"{record.name}: {after.wrong / after.total:.2%} test error")
+    selected = selected_names(folder)
+    rivals = [name for network in selected for name in baseline_names(folder, network)]
+    records = [read_network_record(folder, name) for name in ("base", *selected, *rivals)]
+    if not all(record.test for record in records):
+        test = load(config.data.name, "test").arrays()
+        progress.stage("test set", len(records))
+        for done, record in enumerate(records, start=1):
+            outcome = record.test or _test_outcome(record, test, config, base, genome, folder)
+            progress.step(done, f"{record.name}: {outcome.error_after:.2%} test error")
     shutil.rmtree(folder.checkpoints, ignore_errors=True)
+
+
+def _test_outcome(
+    record: NetworkRecord,
+    test: tuple[NDArray[np.float32], NDArray[np.int64]],
+    config: ExperimentConfig,
+    base: tuple[Network, Params],
+    genome: FilterGenome,
+    folder: RunFolder,
+) -> Outcome:
+    """Measure one network before and after fine-tuning, and store the outcome in its file."""
+    path, backend = folder.network_file(record.name), config.engine.backend
+    net, params = nn.load(path)
+    after = before = nn.evaluate(net, params, *test, backend=backend)
+    if record.genome:
+        bits = np.zeros(genome.n_bits, dtype=bool)
+        bits[record.genome] = True
+        before = nn.evaluate(*compress.slim(*base, genome.masks(bits)), *test, backend=backend)
+    elif record.role != "base":
+        untrained = scratch_params(net, record.filters, config.seed)
+        before = nn.evaluate(net, untrained, *test, backend=backend)
+    outcome = Outcome(after.total, before.wrong, after.wrong)
+    measured = replace(record, test=outcome, size_bytes=0)
+    nn.save(path, net, params, extra={"record": measured.to_dict()})
+    folder.log("tested", network=record.name, wrong=after.wrong, images=after.total)
+    return outcome
 
 
 def _epoch_line(history: nn.History) -> str:

@@ -102,6 +102,29 @@ SELECTED = (
         size_bytes=4_096,
     ),
 )
+
+
+def rival(method: str, validation: Outcome, test: Outcome | None, genome: list[int]) -> NetworkRecord:
+    """A baseline of the network "half"."""
+    return replace(
+        SELECTED[0],
+        name=f"half/{method}",
+        role="baseline",
+        choice=f"{method}, like half",
+        validation=validation,
+        test=test,
+        genome=genome,
+    )
+
+
+BASELINES = {
+    "half": [
+        rival("l1", Outcome(100, 30, 4), Outcome(200, 64, 9), [0, 2, 4, 5, 7]),
+        rival("taylor", Outcome(100, 18, 3), Outcome(200, 41, 6), [0, 1, 4, 5, 6]),
+        rival("scratch", Outcome(100, 70, 12), Outcome(200, 150, 26), []),
+        rival("scratch-long", Outcome(100, 70, 2), Outcome(200, 150, 5), []),
+    ]
+}
 EVENTS: list[dict[str, Any]] = [
     {
         "time_s": 100.0,
@@ -136,6 +159,12 @@ def record(tmp_path: Path) -> RunRecord:
         selected=list(SELECTED),
         events=EVENTS,
     )
+
+
+@pytest.fixture
+def compared(record: RunRecord) -> RunRecord:
+    """The same run with baselines of its network "half"."""
+    return replace(record, baselines=BASELINES)
 
 
 @pytest.fixture

@@ -20,6 +20,19 @@ def test_events_without_a_time_are_passed_over(record: RunRecord) -> None:
     assert provenance.stage_times(replace(record, events=[])) == []
 
 
+def test_all_trainings_of_a_network_s_baselines_are_one_stage(record: RunRecord) -> None:
+    names = ["start", "fine-tune half", "fine-tune half/l1", "train half/scratch", "fine-tune small/l1"]
+    events = [
+        {"event": "epoch", "training": name, "time_s": float(2**i)} if i else {"event": "start", "time_s": 1}
+        for i, name in enumerate(names)
+    ]
+    assert provenance.stage_times(replace(record, events=events)) == [
+        ("training: fine-tune half", 1.0),
+        ("training: baselines of half", 2.0 + 4.0),
+        ("training: baselines of small", 8.0),
+    ]
+
+
 def test_software_and_machine_are_those_of_the_last_start(record: RunRecord) -> None:
     origin, of_run = provenance.origin(record)
     assert of_run
