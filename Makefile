@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 comma := ,
 TEST_STAMP := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
 
-.PHONY: demo test lint tests docs gates bench clean
+.PHONY: demo test lint tests docs gates bench coverage clean
 
 demo: $(VENV)/.installed-report
 	$(BIN)/emoref demo --out emoref-demo $(ARGS)
@@ -35,6 +35,15 @@ gates: $(TEST_STAMP)
 
 bench: $(TEST_STAMP)
 	$(BIN)/python -m pytest bench/*.py --benchmark-only $(ARGS)
+
+# Compiled functions leave no trace, so the kernels' tests run with the JIT off. emoref/ itself compiles nothing:
+# with the JIT on, its tests do their real work in minutes instead of hours.
+coverage: $(TEST_STAMP)
+	$(BIN)/coverage erase
+	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest tests/emoref_kernels --cov --cov-report= $(ARGS)
+	$(BIN)/python -m pytest tests/emoref tests/test_habits.py docs --cov --cov-append --cov-report= $(ARGS)
+	$(BIN)/coverage report --include='kernels/*'
+	$(BIN)/coverage report --include='emoref/*' --fail-under=95
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

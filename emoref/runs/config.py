@@ -56,6 +56,7 @@ class TrainSection(Section):
     nesterov: bool = False
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
     decay_norm_and_bias: bool = True
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     schedule: Literal["constant", "step", "cosine", "one-cycle"] = "one-cycle"
     milestones: tuple[PositiveInt, ...] = ()  # schedule "step": epochs after which lr is multiplied by gamma
     gamma: Annotated[float, Field(gt=0, le=1)] = 0.1

@@ -12,7 +12,7 @@ from kernel_cases import OPERATIONS, Operation, assert_close, check_thread_count
 
 from emoref_kernels import DtypeError, load_backend
 
-# Interpreted, the loops of the cpu back end take about a thousand times longer.
+# Interpreted (`make coverage`), the loops of the cpu back end take hundreds of times longer.
 SHAPES = 10 if numba.config.DISABLE_JIT else 200
 BACKENDS = ("reference", "cpu")
 TOLERANCE = 1e-5
