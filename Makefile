@@ -10,12 +10,14 @@ BIN := $(VENV)/bin
 comma := ,
 TEST_STAMP := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
 
-.PHONY: demo test lint tests docs gates bench coverage clean
+.PHONY: install demo test lint tests docs gates bench coverage clean
 
 demo: $(VENV)/.installed-report
-	$(BIN)/emoref demo --out emoref-demo $(ARGS)
+	$(BIN)/emoref demo $(ARGS)
 
 test: lint tests
+
+install: $(TEST_STAMP)
 
 lint: $(TEST_STAMP)
 	$(BIN)/ruff check .
