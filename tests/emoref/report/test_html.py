@@ -144,6 +144,42 @@ def test_the_report_is_one_file_with_plotly_inside(record: RunRecord) -> None:
     assert names == ["config.toml", "report.html"]
 
 
+def chromium() -> str:
+    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if browser is None:
+        pytest.skip("no Chromium installed")
+    return browser
+
+
+def dump_dom(browser: str, page: Path, tmp_path: Path) -> subprocess.CompletedProcess[str]:
+    """Let the browser run the page for a while and return its document and its log."""
+    command = [
+        browser, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
+        "--disable-background-networking", "--disable-component-update", "--disable-sync",
+        "--enable-logging=stderr", "--virtual-time-budget=8000",
+        f"--user-data-dir={tmp_path / 'profile'}", "--window-size=480,2000", "--dump-dom", page.as_uri(),
+    ]  # fmt: skip
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+
+
+def test_pointing_at_a_network_of_the_front_shows_its_filters(record: RunRecord, tmp_path: Path) -> None:
+    """The page's own figure, with one line added that does what a mouse over the first point does."""
+    pytest.importorskip("plotly")
+    point = """<script>
+    const figure = document.getElementById("front");
+    const curve = figure.data.findIndex(trace => trace.name.startsWith("front"));
+    Plotly.Fx.hover(figure, [{curveNumber: curve, pointNumber: 0}]);
+    </script></body>"""
+    page = tmp_path / "page.html"
+    page.write_text(write_report(record).read_text("utf-8").replace("</body>", point), "utf-8")
+    done = dump_dom(chromium(), page, tmp_path)
+    assert "CONSOLE" not in done.stderr
+    hover = done.stdout.split('class="hovertext"')[1].split("</g>")[0]
+    layer, _ = record.layers[0]
+    assert layer in hover
+    assert "wrong" in hover or "error" in hover
+
+
 @pytest.mark.parametrize(
     "stage", ["finished", "compared", "nasty", "started", "searched", "nothing feasible"]
 )
@@ -151,19 +187,11 @@ def test_a_browser_draws_the_figures_without_complaint(
     record: RunRecord, compared: RunRecord, unfinished: dict[str, RunRecord], stage: str, tmp_path: Path
 ) -> None:
     pytest.importorskip("plotly")
-    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if browser is None:
-        pytest.skip("no Chromium installed")
+    browser = chromium()
     nasty = replace(record, selected=[replace(n, name=f"{NASTY} %{{x}} {n.name}") for n in record.selected])
     shown = {"finished": record, "compared": compared, "nasty": nasty, **unfinished}[stage]
     path = write_report(shown)
-    command = [
-        browser, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
-        "--disable-background-networking", "--disable-component-update", "--disable-sync",
-        "--enable-logging=stderr", "--virtual-time-budget=8000",
-        f"--user-data-dir={tmp_path / 'profile'}", "--window-size=480,2000", "--dump-dom", path.as_uri(),
-    ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    done = dump_dom(browser, path, tmp_path)
 
     assert "CONSOLE" not in done.stderr
     expected = {"finished": 7, "compared": 9, "nasty": 7, "started": 0, "searched": 6, "nothing feasible": 6}[
