@@ -312,20 +312,37 @@ class Dataset:
         return dataclasses.replace(self, augmentation=augmentation)
 
     def _rows(self, indices: ArrayLike) -> NDArray[np.intp]:
-        rows = np.asarray(indices)
-        if rows.size == 0 and rows.ndim == 1:
-            return np.empty(0, np.intp)
-        if rows.ndim != 1 or rows.dtype.kind not in "iu":
-            raise DataError(
-                f"data set {self.name!r}: indices are {rows.dtype} of shape {rows.shape}; "
-                "expected a row of integers"
-            )
-        low, high = rows.min(), rows.max()
-        if low < 0 or high >= len(self):
-            raise DataError(
-                f"data set {self.name!r}: index {low if low < 0 else high}; expected 0 to {len(self) - 1}"
-            )
-        return rows.astype(np.intp, copy=False)
+        return checked_rows(indices, len(self), self.name)
+
+
+def checked_rows(indices: ArrayLike, count: int, name: str) -> NDArray[np.intp]:
+    """Return row numbers as a vector of integers.
+
+    Parameters
+    ----------
+    indices : array_like of int, shape (n,)
+        The row numbers.
+    count : int
+        How many rows there are.
+    name : str
+        The data set's name, for the message.
+
+    Raises
+    ------
+    DataError
+        If they are not a row of integers in 0 .. count - 1.
+    """
+    rows = np.asarray(indices)
+    if rows.size == 0 and rows.ndim == 1:
+        return np.empty(0, np.intp)
+    if rows.ndim != 1 or rows.dtype.kind not in "iu":
+        raise DataError(
+            f"data set {name!r}: indices are {rows.dtype} of shape {rows.shape}; expected a row of integers"
+        )
+    low, high = rows.min(), rows.max()
+    if low < 0 or high >= count:
+        raise DataError(f"data set {name!r}: index {low if low < 0 else high}; expected 0 to {count - 1}")
+    return rows.astype(np.intp, copy=False)
 
 
 def _read_only(array: NDArray[Any]) -> NDArray[Any]:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from emoref.data.dataset import checked_rows
 from emoref.errors import DataError, MissingDependencyError
 
 # Of the 1.28 million training images of ImageNet (ILSVRC 2012), as all published networks use them.
@@ -292,20 +293,7 @@ class ImageFolder:
         return copy
 
     def _rows(self, indices: ArrayLike) -> NDArray[np.intp]:
-        rows = np.asarray(indices)
-        if rows.size == 0 and rows.ndim == 1:
-            return np.empty(0, np.intp)
-        if rows.ndim != 1 or rows.dtype.kind not in "iu":
-            raise DataError(
-                f"data set {self.name!r}: indices are {rows.dtype} of shape {rows.shape}; "
-                "expected a row of integers"
-            )
-        low, high = rows.min(), rows.max()
-        if low < 0 or high >= len(self):
-            raise DataError(
-                f"data set {self.name!r}: index {low if low < 0 else high}; expected 0 to {len(self) - 1}"
-            )
-        return rows.astype(np.intp, copy=False)
+        return checked_rows(indices, len(self), self.name)
 
 
 def resized_shape(height: int, width: int, shorter: int) -> tuple[int, int]:
