@@ -2,10 +2,33 @@
 
 from emoref.emo import problems
 from emoref.emo.algorithm import Algorithm, minimize
-from emoref.emo.decision import best_under, evenly_spaced, knee
-from emoref.emo.indicators import gd, gd_plus, igd, igd_plus
+from emoref.emo.contributions import HypervolumeEstimate, hypervolume_contributions, hypervolume_estimate
+from emoref.emo.decision import achievement, best_under, by_weights, evenly_spaced, knee, pseudo_weights
+from emoref.emo.genes import (
+    BitSwap,
+    HalfUniformCrossover,
+    LayerCrossover,
+    PointCrossover,
+    bit_swap,
+    half_uniform_crossover,
+    layer_crossover,
+    point_crossover,
+)
+from emoref.emo.indicators import (
+    additive_epsilon,
+    gd,
+    gd_plus,
+    igd,
+    igd_plus,
+    multiplicative_epsilon,
+    r2,
+    spacing,
+    spread,
+)
 from emoref.emo.mating import eliminate_duplicates, mating
+from emoref.emo.normalisation import Normalisation, Normaliser, normalise
 from emoref.emo.nsga2 import NSGA2
+from emoref.emo.nsga3 import NSGA3, associate, niche, reference_selection
 from emoref.emo.operators import (
     SBX,
     BitFlip,
@@ -28,18 +51,39 @@ from emoref.emo.ranking import (
     hypervolume,
     nondominated_ranks,
 )
-from emoref.emo.sampling import RandomSampling, RatioLadder, random_bits, random_real, ratio_ladder
+from emoref.emo.reference_points import check_reference_points, das_dennis, das_dennis_divisions
+from emoref.emo.sampling import (
+    LatinHypercube,
+    MagnitudeLadder,
+    RandomSampling,
+    RatioLadder,
+    latin_hypercube,
+    magnitude_ladder,
+    random_bits,
+    random_real,
+    ratio_ladder,
+)
 from emoref.emo.selection import Survival, binary_tournament, environmental_selection
 
 __all__ = [
     "NSGA2",
+    "NSGA3",
     "SBX",
     "Algorithm",
     "BitFlip",
+    "BitSwap",
     "CrossoverByKind",
     "FunctionProblem",
     "Generation",
+    "HalfUniformCrossover",
+    "HypervolumeEstimate",
+    "LatinHypercube",
+    "LayerCrossover",
+    "MagnitudeLadder",
     "MutationByKind",
+    "Normalisation",
+    "Normaliser",
+    "PointCrossover",
     "PolynomialMutation",
     "Population",
     "Problem",
@@ -49,30 +93,53 @@ __all__ = [
     "Survival",
     "UniformCrossover",
     "Variables",
+    "achievement",
+    "additive_epsilon",
+    "associate",
     "best_under",
     "binary_tournament",
     "bit_flip",
+    "bit_swap",
+    "by_weights",
+    "check_reference_points",
     "constrained_ranks",
     "constraint_violation",
     "crowding_distance",
+    "das_dennis",
+    "das_dennis_divisions",
     "eliminate_duplicates",
     "environmental_selection",
     "evenly_spaced",
     "fronts",
     "gd",
     "gd_plus",
+    "half_uniform_crossover",
     "hypervolume",
+    "hypervolume_contributions",
+    "hypervolume_estimate",
     "igd",
     "igd_plus",
     "knee",
+    "latin_hypercube",
+    "layer_crossover",
+    "magnitude_ladder",
     "mating",
     "minimize",
+    "multiplicative_epsilon",
+    "niche",
     "nondominated_ranks",
+    "normalise",
+    "point_crossover",
     "polynomial_mutation",
     "problems",
+    "pseudo_weights",
+    "r2",
     "random_bits",
     "random_real",
     "ratio_ladder",
+    "reference_selection",
     "sbx",
+    "spacing",
+    "spread",
     "uniform_crossover",
 ]

@@ -6,7 +6,7 @@ two new matrices of children; a mutation object is called with (X, variables, rn
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, is_dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -417,7 +417,7 @@ class MutationByKind:
         mutated = X.copy()
         for kind, columns in variables.columns.items():
             operator = self.operators[kind]
-            if isinstance(operator, PolynomialMutation | BitFlip) and operator.probability is None:
+            if is_dataclass(operator) and getattr(operator, "probability", 0.0) is None:
                 operator = replace(operator, probability=1.0 / variables.count)
             mutated[:, columns] = operator(X[:, columns], _part(variables, kind), rng)
         return mutated
