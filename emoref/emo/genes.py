@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emoref.emo.operators import bit_flip
+from emoref.emo.operators import bit_flip, check_probability
 from emoref.emo.problem import Variables
 from emoref.errors import ProblemError, ShapeError
 
@@ -208,11 +208,6 @@ def _rank_in_row(keys: NDArray[np.float64]) -> NDArray[np.int64]:
 # -------------------------------------------------------------------------------------------- settings
 
 
-def _check_probability(name: str, probability: float | None) -> None:
-    if probability is not None and not 0.0 <= probability <= 1.0:
-        raise ProblemError(f"the probability of {name} is {probability}; it must be between 0 and 1")
-
-
 @dataclass(frozen=True)
 class PointCrossover:
     """Crossover at cuts, for variables of any kind; see `point_crossover`.
@@ -229,7 +224,7 @@ class PointCrossover:
     probability: float = 0.9
 
     def __post_init__(self) -> None:
-        _check_probability("PointCrossover", self.probability)
+        check_probability("PointCrossover", self.probability)
         if self.points < 1:
             raise ProblemError(f"PointCrossover has {self.points} points; it needs at least 1")
 
@@ -253,7 +248,7 @@ class HalfUniformCrossover:
     probability: float = 0.9
 
     def __post_init__(self) -> None:
-        _check_probability("HalfUniformCrossover", self.probability)
+        check_probability("HalfUniformCrossover", self.probability)
 
     def __call__(
         self, A: NDArray[Any], B: NDArray[Any], variables: Variables, rng: np.random.Generator
@@ -278,7 +273,7 @@ class LayerCrossover:
     probability: float = 0.9
 
     def __post_init__(self) -> None:
-        _check_probability("LayerCrossover", self.probability)
+        check_probability("LayerCrossover", self.probability)
 
     def __call__(
         self, A: NDArray[Any], B: NDArray[Any], variables: Variables, rng: np.random.Generator
@@ -305,8 +300,8 @@ class BitSwap:
     probability: float | None = None
 
     def __post_init__(self) -> None:
-        _check_probability("BitSwap", self.probability)
-        _check_probability("the swap of BitSwap", self.swap)
+        check_probability("BitSwap", self.probability)
+        check_probability("the swap of BitSwap", self.swap)
 
     def __call__(self, X: NDArray[Any], variables: Variables, rng: np.random.Generator) -> NDArray[Any]:
         """Return the changed candidates."""

@@ -232,9 +232,20 @@ def _rate(probability: float | None, n_var: int) -> float:
 # -------------------------------------------------------------------------------------------- settings
 
 
-def _check_settings(name: str, probability: float | None, eta: float = 0.0) -> None:
+def check_probability(name: str, probability: float | None) -> None:
+    """Check an operator's probability, where None stands for 1/n.
+
+    Raises
+    ------
+    ProblemError
+        If it is outside [0, 1].
+    """
     if probability is not None and not 0.0 <= probability <= 1.0:
         raise ProblemError(f"the probability of {name} is {probability}; it must be between 0 and 1")
+
+
+def _check_settings(name: str, probability: float | None, eta: float) -> None:
+    check_probability(name, probability)
     if not eta >= 0.0:
         raise ProblemError(f"the distribution index eta of {name} is {eta}; it must be at least 0")
 
@@ -327,7 +338,7 @@ class UniformCrossover:
     probability: float = 0.9
 
     def __post_init__(self) -> None:
-        _check_settings("UniformCrossover", self.probability)
+        check_probability("UniformCrossover", self.probability)
 
     def __call__(
         self, A: NDArray[Any], B: NDArray[Any], variables: Variables, rng: np.random.Generator
@@ -349,7 +360,7 @@ class BitFlip:
     probability: float | None = None
 
     def __post_init__(self) -> None:
-        _check_settings("BitFlip", self.probability)
+        check_probability("BitFlip", self.probability)
 
     def __call__(self, X: NDArray[Any], variables: Variables, rng: np.random.Generator) -> NDArray[Any]:
         """Return the changed candidates."""
