@@ -116,8 +116,9 @@ class RunFolder:
         """Check that ``config.toml`` still says what it said when the run began.
 
         The results already stored belong to the old settings, so a changed file would describe a run that
-        never was. Comments and layout may change, and so may ``description`` and ``engine.threads``. Folders
-        of versions that kept no record are not checked.
+        never was. Comments and layout may change, and so may ``description`` and ``engine.threads``; and
+        ``[baselines]`` while none is stored, so that a finished run can be compared afterwards. Folders of
+        versions that kept no record are not checked.
 
         Raises
         ------
@@ -135,7 +136,7 @@ class RunFolder:
             if hashlib.sha256(self.config.read_bytes()).hexdigest() == record["sha256"]:
                 return
         before, after = _flat(record["config"]), _flat(found)
-        names = [n for n in dict.fromkeys([*before, *after]) if n not in FREE_FIELDS]
+        names = [n for n in dict.fromkeys([*before, *after]) if not self._may_change(n)]
         changed = [n for n in names if before.get(n, _ABSENT) != after.get(n, _ABSENT)]
         if changed:
             shown = [f"{n} (was {_brief(before, n)}, is {_brief(after, n)})" for n in changed[:3]]
@@ -144,6 +145,9 @@ class RunFolder:
                 f"{self.config} was changed after the run began: {', '.join(shown)}{more}\n"
                 f"put the old values back, or start a new run: emoref run {self.config} --out NEW_FOLDER"
             )
+
+    def _may_change(self, field: str) -> bool:
+        return field in FREE_FIELDS or (field.startswith("baselines.") and not self.baselines.exists())
 
     def _config_record(self) -> dict[str, Any] | None:
         try:

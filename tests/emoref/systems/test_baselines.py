@@ -5,7 +5,7 @@ import pytest
 
 from emoref import compress, networks, nn
 from emoref.data import load
-from emoref.errors import ConfigError, NetworkError
+from emoref.errors import ConfigError, NetworkError, RunFolderError
 from emoref.nn import NetworkBuilder
 from emoref.runs.config import TrainSection
 from emoref.runs.folder import RunFolder
@@ -216,6 +216,18 @@ def test_by_default_there_are_none_and_nothing_else_changes(small_run, run_tiny,
     assert record_of(folder).baselines == {}
     assert stored(folder).items() < stored(small_run[0]).items()
     assert not parse_config({"system": "emofp"}, "x").baselines.enabled
+
+
+def test_a_finished_run_is_compared_afterwards(small_run, run_tiny, tmp_path):
+    folder = run_tiny(tmp_path / "run", *FEW, "baselines.enabled=false")
+    text = folder.config.read_text().replace("enabled = false", "enabled = true")
+    folder.config.write_text(text)
+    folder.check_config()
+    execute(load_run_config(folder), folder, Silent())
+    assert stored(folder) == stored(small_run[0])
+    folder.config.write_text(text.replace("scratch = true", "scratch = false"))
+    with pytest.raises(RunFolderError, match=r"baselines\.scratch \(was True, is False\)"):
+        folder.check_config()
 
 
 def test_a_run_of_before_baselines_still_means_the_same(small_run):
