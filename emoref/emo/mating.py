@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from emoref.emo.operators import Crossover, Mutation
 from emoref.emo.problem import Variables
+from emoref_kernels.cpu.rows import new_rows
 
 __all__ = ["eliminate_duplicates", "fill_with_new_rows", "mating"]
 
@@ -69,21 +70,20 @@ def eliminate_duplicates(X: NDArray[Any], existing: NDArray[Any] | None = None) 
     >>> eliminate_duplicates(np.array([[1, 2], [3, 4], [1, 2]]), np.array([[3, 4]]))
     array([ True, False, False])
     """
-    seen = set() if existing is None else set(_keys(existing))
-    new = np.zeros(len(X), dtype=np.bool_)
-    for i, key in enumerate(_keys(X)):
-        if key not in seen:
-            seen.add(key)
-            new[i] = True
-    return new
+    return new_rows(_words(X), _words(X[:0] if existing is None else existing))
 
 
-def _keys(X: NDArray[Any]) -> list[bytes]:
+def _words(X: NDArray[Any]) -> NDArray[np.uint64]:
+    """Return the bytes of each row as whole 64-bit words, the last one filled up with zeros."""
     if X.dtype == np.bool_:
         X = np.packbits(X, axis=1)
     elif X.dtype.kind == "f":
         X = X + 0.0  # minus zero becomes zero
-    return [row.tobytes() for row in np.ascontiguousarray(X)]
+    octets = np.ascontiguousarray(X).view(np.uint8).reshape(len(X), X.shape[1] * X.itemsize)
+    missing = -octets.shape[1] % 8
+    if missing:
+        octets = np.pad(octets, ((0, 0), (0, missing)))
+    return octets.view(np.uint64)
 
 
 def fill_with_new_rows(
