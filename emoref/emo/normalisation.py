@@ -224,7 +224,7 @@ def achievement(F: NDArray[np.float64]) -> NDArray[np.float64]:
            [3.e+06, 1.e+06]])
     """
     weights = np.where(np.eye(F.shape[1], dtype=np.bool_), 1.0, _OFF_AXIS)
-    return (F[:, None, :] / weights).max(axis=2)
+    return np.column_stack([(F / w).max(axis=1) for w in weights])
 
 
 def extreme_points(
@@ -279,14 +279,14 @@ def intercepts(extremes: NDArray[np.float64]) -> tuple[NDArray[np.float64] | Non
     (None, 'duplicate')
     """
     n_obj = len(extremes)
-    if len(np.unique(extremes, axis=0)) < n_obj:
+    if len({row.tobytes() for row in extremes + 0.0}) < n_obj:  # minus zero becomes zero
         return None, "duplicate"
     try:
         # The plane is the set of z with plane . z = 1; it meets axis i at 1 / plane_i.
         plane = np.linalg.solve(extremes, np.ones(n_obj))
     except np.linalg.LinAlgError:
         return None, "singular"
-    if not np.isfinite(plane).all() or not np.allclose((extremes * plane).sum(axis=1), 1.0):
+    if not np.isfinite(plane).all() or not (np.abs((extremes * plane).sum(axis=1) - 1.0) < 1e-5).all():
         return None, "singular"
     if not (plane > 0.0).all() or not (1.0 / plane > _SMALLEST).all():
         return None, "nonpositive"
