@@ -2,6 +2,14 @@
 
 from emoref.emo import problems
 from emoref.emo.algorithm import Algorithm, minimize
+from emoref.emo.ansga3 import (
+    ANSGA3,
+    Adaptation,
+    adapt_reference_points,
+    add_reference_points,
+    delete_reference_points,
+    reference_interval,
+)
 from emoref.emo.contributions import HypervolumeEstimate, hypervolume_contributions, hypervolume_estimate
 from emoref.emo.decision import achievement, best_under, by_weights, evenly_spaced, knee, pseudo_weights
 from emoref.emo.genes import (
@@ -26,9 +34,21 @@ from emoref.emo.indicators import (
     spread,
 )
 from emoref.emo.mating import eliminate_duplicates, mating
+from emoref.emo.moead import MOEAD, Replacement, mates, neighbour_replacement, neighbourhoods
 from emoref.emo.normalisation import Normalisation, Normaliser, normalise
 from emoref.emo.nsga2 import NSGA2
-from emoref.emo.nsga3 import NSGA3, associate, niche, reference_selection
+from emoref.emo.nsga3 import (
+    NSGA3,
+    Association,
+    ReferenceSurvival,
+    Sorted,
+    associate,
+    niche,
+    niching_selection,
+    normalise_feasible,
+    reference_selection,
+    sort_fronts,
+)
 from emoref.emo.operators import (
     SBX,
     BitFlip,
@@ -51,7 +71,15 @@ from emoref.emo.ranking import (
     hypervolume,
     nondominated_ranks,
 )
-from emoref.emo.reference_points import check_reference_points, das_dennis, das_dennis_divisions
+from emoref.emo.reference_algorithm import ReferencePointAlgorithm
+from emoref.emo.reference_points import (
+    around_aspiration_points,
+    check_reference_points,
+    das_dennis,
+    das_dennis_divisions,
+)
+from emoref.emo.riesz import onto_simplex, repulsion, riesz_energy, riesz_points
+from emoref.emo.rnsga3 import RNSGA3, aspiration_selection, check_aspiration_points
 from emoref.emo.sampling import (
     LatinHypercube,
     MagnitudeLadder,
@@ -63,13 +91,52 @@ from emoref.emo.sampling import (
     random_real,
     ratio_ladder,
 )
-from emoref.emo.selection import Survival, binary_tournament, environmental_selection
+from emoref.emo.scalarisation import boundary_intersection, tchebycheff, weighted_sum
+from emoref.emo.selection import (
+    Survival,
+    binary_tournament,
+    environmental_selection,
+    feasibility_tournament,
+    total_violation,
+    tournament_pairs,
+)
+from emoref.emo.smsemoa import (
+    SMSEMOA,
+    HypervolumeSurvival,
+    dominating_counts,
+    hypervolume_selection,
+    normalised_contributions,
+)
+from emoref.emo.sparse_ea import SparseEA, sparse_selection
+from emoref.emo.sparse_masks import (
+    mask_crossover,
+    mask_mutation,
+    sample_masks,
+    scoring_masks,
+    variable_scores,
+)
+from emoref.emo.theta_dea import (
+    ThetaDEA,
+    ThetaSurvival,
+    penalties,
+    theta_fitness,
+    theta_ranks,
+    theta_selection,
+)
+from emoref.emo.unsga3 import UNSGA3, niching_tournament
 
 __all__ = [
+    "ANSGA3",
+    "MOEAD",
     "NSGA2",
     "NSGA3",
+    "RNSGA3",
     "SBX",
+    "SMSEMOA",
+    "UNSGA3",
+    "Adaptation",
     "Algorithm",
+    "Association",
     "BitFlip",
     "BitSwap",
     "CrossoverByKind",
@@ -77,6 +144,7 @@ __all__ = [
     "Generation",
     "HalfUniformCrossover",
     "HypervolumeEstimate",
+    "HypervolumeSurvival",
     "LatinHypercube",
     "LayerCrossover",
     "MagnitudeLadder",
@@ -89,27 +157,43 @@ __all__ = [
     "Problem",
     "RandomSampling",
     "RatioLadder",
+    "ReferencePointAlgorithm",
+    "ReferenceSurvival",
+    "Replacement",
     "Result",
+    "Sorted",
+    "SparseEA",
     "Survival",
+    "ThetaDEA",
+    "ThetaSurvival",
     "UniformCrossover",
     "Variables",
     "achievement",
+    "adapt_reference_points",
+    "add_reference_points",
     "additive_epsilon",
+    "around_aspiration_points",
+    "aspiration_selection",
     "associate",
     "best_under",
     "binary_tournament",
     "bit_flip",
     "bit_swap",
+    "boundary_intersection",
     "by_weights",
+    "check_aspiration_points",
     "check_reference_points",
     "constrained_ranks",
     "constraint_violation",
     "crowding_distance",
     "das_dennis",
     "das_dennis_divisions",
+    "delete_reference_points",
+    "dominating_counts",
     "eliminate_duplicates",
     "environmental_selection",
     "evenly_spaced",
+    "feasibility_tournament",
     "fronts",
     "gd",
     "gd_plus",
@@ -117,18 +201,30 @@ __all__ = [
     "hypervolume",
     "hypervolume_contributions",
     "hypervolume_estimate",
+    "hypervolume_selection",
     "igd",
     "igd_plus",
     "knee",
     "latin_hypercube",
     "layer_crossover",
     "magnitude_ladder",
+    "mask_crossover",
+    "mask_mutation",
+    "mates",
     "mating",
     "minimize",
     "multiplicative_epsilon",
+    "neighbour_replacement",
+    "neighbourhoods",
     "niche",
+    "niching_selection",
+    "niching_tournament",
     "nondominated_ranks",
     "normalise",
+    "normalise_feasible",
+    "normalised_contributions",
+    "onto_simplex",
+    "penalties",
     "point_crossover",
     "polynomial_mutation",
     "problems",
@@ -137,9 +233,25 @@ __all__ = [
     "random_bits",
     "random_real",
     "ratio_ladder",
+    "reference_interval",
     "reference_selection",
+    "repulsion",
+    "riesz_energy",
+    "riesz_points",
+    "sample_masks",
     "sbx",
+    "scoring_masks",
+    "sort_fronts",
     "spacing",
+    "sparse_selection",
     "spread",
+    "tchebycheff",
+    "theta_fitness",
+    "theta_ranks",
+    "theta_selection",
+    "total_violation",
+    "tournament_pairs",
     "uniform_crossover",
+    "variable_scores",
+    "weighted_sum",
 ]

@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaincinv
 
-from emoref.emo.ranking import hypervolume
+from emoref.emo.ranking import nondominated_ranks
 from emoref.errors import ProblemError
+from emoref_kernels.cpu import pareto
 from emoref_kernels.pareto_checks import check_objectives, check_reference_point
 
 __all__ = ["HypervolumeEstimate", "hypervolume_contributions", "hypervolume_estimate"]
@@ -61,18 +62,12 @@ def hypervolume_contributions(F: Any, ref: Any, *, ignore_dominated: bool = Fals
     """
     F = check_objectives(F)
     ref = check_reference_point(ref, F.shape[1])
+    counted = np.flatnonzero((ref > F).all(axis=1))
+    points = _bounded(F[counted])
+    if ignore_dominated and len(points) > 0:
+        counted = counted[nondominated_ranks(points) == 0]
     contributions = np.zeros(len(F))
-    inside = np.flatnonzero((ref > F).all(axis=1))
-    points = _bounded(F[inside])
-    covered = np.array([_is_covered(points, i) for i in range(len(points))], dtype=np.bool_)
-    others = ~_is_dominated(points) if ignore_dominated else np.ones(len(points), dtype=np.bool_)
-    for i in np.flatnonzero(~covered):
-        rest = others.copy()
-        rest[i] = False
-        box = float(np.prod(ref - points[i]))
-        if rest.any():
-            box -= hypervolume(np.maximum(points[rest], points[i]), ref)
-        contributions[inside[i]] = max(box, 0.0)
+    contributions[counted] = pareto.hypervolume_contributions(F[counted], ref)
     return contributions
 
 
@@ -80,17 +75,6 @@ def _bounded(points: NDArray[np.float64]) -> NDArray[np.float64]:
     if not np.isfinite(points).all():
         raise ProblemError("the hypervolume of a point at minus infinity is infinite; leave it out")
     return points
-
-
-def _is_covered(points: NDArray[np.float64], i: int) -> bool:
-    """Return whether another point is at least as good as point i everywhere."""
-    return int((points <= points[i]).all(axis=1).sum()) > 1
-
-
-def _is_dominated(points: NDArray[np.float64]) -> NDArray[np.bool_]:
-    return np.array(
-        [((points <= p).all(axis=1) & (points < p).any(axis=1)).any() for p in points], dtype=np.bool_
-    )
 
 
 @dataclass(frozen=True)

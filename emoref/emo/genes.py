@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emoref.emo.operators import bit_flip, check_probability
+from emoref.emo.operators import bit_flip, check_binary, check_probability
 from emoref.emo.problem import Variables
 from emoref.errors import ProblemError, ShapeError
 
@@ -304,7 +304,14 @@ class BitSwap:
         check_probability("the swap of BitSwap", self.swap)
 
     def __call__(self, X: NDArray[Any], variables: Variables, rng: np.random.Generator) -> NDArray[Any]:
-        """Return the changed candidates."""
+        """Return the changed candidates.
+
+        Raises
+        ------
+        ProblemError
+            If a variable is not binary.
+        """
+        check_binary("BitSwap", variables)
         swaps = rng.random((len(X), 1)) < self.swap
         swapped = bit_swap(X, rng)
         flipped = bit_flip(X, rng, probability=self.probability)

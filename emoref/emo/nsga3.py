@@ -7,18 +7,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emoref.emo.algorithm import Algorithm
-from emoref.emo.normalisation import NORMALISATIONS, Normalisation, Normaliser, normalise
-from emoref.emo.operators import SBX, CrossoverByKind, UniformCrossover
+from emoref.emo.normalisation import Normalisation, Normaliser, normalise
 from emoref.emo.population import Population
-from emoref.emo.problem import Problem
-from emoref.emo.ranking import constrained_ranks, constraint_violation
-from emoref.emo.reference_points import check_reference_points
-from emoref.emo.selection import tournament_pairs
-from emoref.errors import ProblemError, ShapeError
-from emoref.seeding import generator
+from emoref.emo.ranking import constrained_ranks
+from emoref.emo.reference_algorithm import ReferencePointAlgorithm
+from emoref.emo.selection import total_violation
+from emoref_kernels.cpu import niching
 
-__all__ = ["NSGA3", "Association", "ReferenceSurvival", "associate", "niche", "reference_selection"]
+__all__ = [
+    "NSGA3",
+    "Association",
+    "ReferenceSurvival",
+    "Sorted",
+    "associate",
+    "niche",
+    "niching_selection",
+    "normalise_feasible",
+    "reference_selection",
+    "sort_fronts",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,16 +69,7 @@ def associate(F: NDArray[np.float64], reference_points: NDArray[np.float64]) -> 
     Association(niches=array([0, 1]), distances=array([3., 1.]))
     """
     lines = reference_points / np.sqrt((reference_points**2).sum(axis=1, keepdims=True))
-    shape = (len(F), len(lines))
-    # Objective by objective: sums in a fixed order, and never more than N x H numbers at once.
-    along = np.zeros(shape)
-    for f, w in zip(F.T, lines.T, strict=True):
-        along += f[:, None] * w
-    squared = np.zeros(shape)
-    for f, w in zip(F.T, lines.T, strict=True):
-        squared += (f[:, None] - along * w) ** 2
-    niches = np.argmin(squared, axis=1)
-    return Association(niches, np.sqrt(squared[np.arange(len(F)), niches]))
+    return Association(*niching.associate(F, lines))
 
 
 def niche(
@@ -108,23 +106,71 @@ def niche(
     Source: Deb and Jain 2014, algorithm 4. There a niche without a member is dropped when it is drawn;
     leaving it out from the beginning gives every choice the same probability.
     """
-    counts = counts.copy()
-    members: dict[int, list[int]] = {}
-    # Nearest first; a stable sort keeps equally near ones in order.
-    for row in np.argsort(distances, kind="stable").tolist():
-        members.setdefault(int(niches[row]), []).append(row)
-    available = np.array(sorted(members), dtype=np.int64)
-    chosen: list[int] = []
-    while len(chosen) < room:
-        load = counts[available]
-        emptiest = available[load == load.min()]
-        j = int(emptiest[rng.integers(len(emptiest))])
-        position = 0 if counts[j] == 0 else int(rng.integers(len(members[j])))
-        chosen.append(members[j].pop(position))
-        counts[j] += 1
-        if not members[j]:
-            available = available[available != j]
-    return np.array(chosen, dtype=np.int64)
+    return niching.fill_niches(counts, niches, distances, rng.random((room, 2)))
+
+
+@dataclass(frozen=True, eq=False)
+class Sorted:
+    """Candidates in fronts, and how far down the selection looks.
+
+    Parameters
+    ----------
+    size
+        Number of survivors, at most N.
+    ranks
+        Ranks of all candidates, (N,).
+    last_rank
+        Rank of the last front of which anybody survives, the paper's F_l.
+    feasible
+        Rows of the candidates that were evaluated without failure and violate nothing.
+    """
+
+    size: int
+    ranks: NDArray[np.int64]
+    last_rank: int
+    feasible: NDArray[np.int64]
+
+    @property
+    def considered(self) -> NDArray[np.int64]:
+        """Rows of the feasible candidates of the fronts up to the last, the paper's S_t."""
+        return self.feasible[self.ranks[self.feasible] <= self.last_rank]
+
+    @property
+    def best_first(self) -> NDArray[np.int64]:
+        """All rows by rank; those of equal rank in their order."""
+        return np.argsort(self.ranks, kind="stable")
+
+
+def sort_fronts(F: NDArray[np.float64], size: int, G: NDArray[np.float64] | None = None) -> Sorted:
+    """Sort candidates into fronts, and find the first front that does not fit, or is the last that does.
+
+    Parameters
+    ----------
+    F
+        Objective values (N, M).
+    size
+        Number of survivors; all survive if there are no more.
+    G
+        Constraint values (N, K), at most 0 is feasible; None for no constraint.
+
+    Returns
+    -------
+    Sorted
+        Ranks under constrained domination, and the last front that matters.
+
+    Notes
+    -----
+    Source: Deb and Jain 2014, algorithm 1, lines 4 to 8.
+
+    Examples
+    --------
+    >>> fronts = sort_fronts(np.array([[1.0, 2.0], [2.0, 1.0], [2.0, 2.0], [3.0, 3.0]]), 3)
+    >>> fronts.ranks, fronts.last_rank, fronts.considered
+    (array([0, 0, 1, 2]), 1, array([0, 1, 2]))
+    """
+    ranks = constrained_ranks(F, G)
+    size = min(size, len(F))
+    return Sorted(size, ranks, int(np.sort(ranks)[size - 1]), np.flatnonzero(total_violation(F, G) == 0.0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,6 +188,8 @@ class ReferenceSurvival:
         in fronts that were not looked at, (N,).
     normalisation
         The normalisation of the feasible candidates; None if there is none.
+    reference_points
+        The reference points that `niches` refers to, (H, M).
     """
 
     survivors: NDArray[np.int64]
@@ -149,6 +197,64 @@ class ReferenceSurvival:
     niches: NDArray[np.int64]
     distances: NDArray[np.float64]
     normalisation: Normalisation | None
+    reference_points: NDArray[np.float64]
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """How many survivors belong to each reference point, (H,)."""
+        niches = self.niches[self.survivors]
+        return np.bincount(niches[niches >= 0], minlength=len(self.reference_points))
+
+
+def niching_selection(
+    fronts: Sorted,
+    normalisation: Normalisation | None,
+    reference_points: NDArray[np.float64],
+    rng: np.random.Generator,
+) -> ReferenceSurvival:
+    """Choose survivors: whole fronts while they fit, then by niche.
+
+    Parameters
+    ----------
+    fronts
+        The candidates, sorted.
+    normalisation
+        Normalised values of the feasible candidates; None if there is none.
+    reference_points
+        Reference points (H, M).
+    rng
+        Source of random numbers.
+
+    Returns
+    -------
+    ReferenceSurvival
+        Survivors, and what the choice was made from.
+
+    Notes
+    -----
+    Source: Deb and Jain 2014, algorithm 1, lines 9 to 17; with constraints Jain and Deb 2014, algorithm 1.
+    """
+    ranks, last_rank = fronts.ranks, fronts.last_rank
+    niches, distances = np.full(len(ranks), -1, dtype=np.int64), np.full(len(ranks), np.nan)
+    best_first = fronts.best_first
+    if normalisation is None:
+        survivors = best_first[: fronts.size]
+        return ReferenceSurvival(survivors, ranks, niches, distances, None, reference_points)
+
+    considered = fronts.considered
+    association = associate(normalisation.F[ranks[fronts.feasible] <= last_rank], reference_points)
+    niches[considered], distances[considered] = association.niches, association.distances
+
+    survivors = best_first[: np.searchsorted(ranks[best_first], last_rank)]
+    last_front = np.flatnonzero(ranks == last_rank)
+    room = fronts.size - len(survivors)
+    if len(last_front) == room or niches[last_front[0]] < 0:
+        last = last_front[:room]
+    else:
+        counts = np.bincount(niches[survivors], minlength=len(reference_points))
+        last = last_front[niche(counts, niches[last_front], distances[last_front], room, rng)]
+    survivors = np.concatenate([survivors, last])
+    return ReferenceSurvival(survivors, ranks, niches, distances, normalisation, reference_points)
 
 
 def reference_selection(
@@ -192,39 +298,39 @@ def reference_selection(
     -----
     Sources: Deb and Jain 2014, algorithm 1; with constraints Jain and Deb 2014, algorithm 1.
     """
-    ranks = constrained_ranks(F, G)
-    niches, distances = np.full(len(F), -1, dtype=np.int64), np.full(len(F), np.nan)
-    feasible = np.flatnonzero(_feasible(F, G))
-    by_rank = np.argsort(ranks, kind="stable")
-    size = min(size, len(F))
-    last_rank = int(ranks[by_rank[size - 1]])
-    if len(feasible) == 0:
-        return ReferenceSurvival(by_rank[:size], ranks, niches, distances, None)
-
-    normalised = normalise(
-        F[feasible], ranks[feasible], normaliser, method=normalisation, last_rank=last_rank
-    )
-    seen = ranks[feasible] <= last_rank
-    association = associate(normalised.F[seen], reference_points)
-    niches[feasible[seen]], distances[feasible[seen]] = association.niches, association.distances
-
-    survivors = by_rank[: np.searchsorted(ranks[by_rank], last_rank)]
-    last_front = np.flatnonzero(ranks == last_rank)
-    room = size - len(survivors)
-    if len(last_front) == room or niches[last_front[0]] < 0:
-        last = last_front[:room]
-    else:
-        counts = np.bincount(niches[survivors], minlength=len(reference_points))
-        last = last_front[niche(counts, niches[last_front], distances[last_front], room, rng)]
-    return ReferenceSurvival(np.concatenate([survivors, last]), ranks, niches, distances, normalised)
+    fronts = sort_fronts(F, size, G)
+    normalised = normalise_feasible(F, fronts, normaliser, normalisation)
+    return niching_selection(fronts, normalised, reference_points, rng)
 
 
-def _feasible(F: NDArray[np.float64], G: NDArray[np.float64] | None) -> NDArray[np.bool_]:
-    violation = np.zeros(len(F)) if G is None else constraint_violation(G)
-    return np.isfinite(F).all(axis=1) & (violation == 0.0)
+def normalise_feasible(
+    F: NDArray[np.float64], fronts: Sorted, normaliser: Normaliser, method: str
+) -> Normalisation | None:
+    """Normalise the feasible candidates.
+
+    Parameters
+    ----------
+    F
+        Objective values (N, M) of all candidates.
+    fronts
+        The candidates, sorted.
+    normaliser
+        State of the normalisation after the previous generation.
+    method
+        Variant; see `emoref.emo.normalisation.normalise`.
+
+    Returns
+    -------
+    Normalisation or None
+        Normalised values of the rows ``fronts.feasible``; None if there is none.
+    """
+    rows, ranks = fronts.feasible, fronts.ranks
+    if len(rows) == 0:
+        return None
+    return normalise(F[rows], ranks[rows], normaliser, method=method, last_rank=fronts.last_rank)
 
 
-class NSGA3(Algorithm):
+class NSGA3(ReferencePointAlgorithm):
     """The non-dominated sorting genetic algorithm that follows reference points.
 
     One generation, with P the population (algorithm 1 of the paper)::
@@ -232,7 +338,7 @@ class NSGA3(Algorithm):
         Q = offspring of parents drawn from P                            ask
         evaluate Q                                                       the caller, or step
         R = P + Q                                                        tell
-        sort R into fronts F0, F1, ...                                   reference_selection:
+        sort R into fronts F0, F1, ...                                   reference_selection: sort_fronts
         P = whole fronts while they fit; the first that does not is Fl
         normalise the objectives of P + Fl                                 normalise
         find the reference point nearest to each                           associate
@@ -243,24 +349,8 @@ class NSGA3(Algorithm):
 
     Parameters
     ----------
-    problem
-        The problem; see `emoref.emo.problem.Problem`.
-    reference_points
-        Points (H, n_obj): non-negative, each summing to one; see `emoref.emo.das_dennis`.
-    population_size
-        Number of survivors of each generation; None for H rounded up to a multiple of 4, as in the paper.
-    seed
-        Seed of the run.
-    normalisation
-        ``"theta"``, ``"deb2014"`` or ``"pymoo"``; see `emoref.emo.normalisation.normalise`. With the
-        default, results do not depend on the objectives' units.
-    crossover
-        None for SBX (probability 1, eta 30) of real and integer variables and uniform crossover
-        (probability 0.9) of binary ones.
-    **options
-        `offspring_size`, `sampling`, `mutation`, `repair`, `duplicates`, `attempts` and `reference`, as in
-        `emoref.emo.algorithm.Algorithm`. Default mutation: polynomial (probability 1/n, eta 20), bit-flip
-        (1/n) for binary variables.
+    problem, reference_points, population_size, seed, normalisation, crossover, **options
+        See `emoref.emo.reference_algorithm.ReferencePointAlgorithm`.
 
     Attributes
     ----------
@@ -276,45 +366,7 @@ class NSGA3(Algorithm):
         If the problem, the reference points, a size or a setting makes no sense.
     """
 
-    def __init__(
-        self,
-        problem: Problem,
-        *,
-        reference_points: Any,
-        population_size: int | None = None,
-        seed: int = 0,
-        normalisation: str = "theta",
-        crossover: Any = None,
-        **options: Any,
-    ) -> None:
-        W = check_reference_points(reference_points, problem.n_obj)
-        super().__init__(
-            problem,
-            population_size=-(-len(W) // 4) * 4 if population_size is None else population_size,
-            seed=seed,
-            crossover=_default_crossover() if crossover is None else crossover,
-            **options,
-        )
-        if normalisation not in NORMALISATIONS:
-            raise ProblemError(
-                f"normalisation is {normalisation!r}; it must be one of {', '.join(NORMALISATIONS)}"
-            )
-        self.reference_points = W
-        self.normalisation = normalisation
-        self.normaliser = Normaliser.start(problem.n_obj)
-        self.survival: ReferenceSurvival | None = None
-
-    def _choose_parents(
-        self, population: Population, count: int, rng: np.random.Generator
-    ) -> NDArray[np.int64]:
-        violation = np.where(
-            np.isfinite(population.F).all(axis=1), constraint_violation(population.G), np.inf
-        )
-        violation = np.where(np.isnan(violation), np.inf, violation)
-        a, b = tournament_pairs(len(population), count, rng).T
-        coin = rng.random(count) < 0.5
-        a_wins = (violation[a] < violation[b]) | ((violation[a] == violation[b]) & coin)
-        return np.where(a_wins, a, b)
+    survival: ReferenceSurvival | None = None
 
     def _survive(self, candidates: Population) -> Population:
         self.survival = reference_selection(
@@ -322,31 +374,13 @@ class NSGA3(Algorithm):
             self.population_size,
             self.reference_points,
             self.normaliser,
-            generator(self.seed, "emo.niching", self.generation),
+            self._niching_rng(),
             candidates.G,
             normalisation=self.normalisation,
         )
-        if self.survival.normalisation is not None:
-            self.normaliser = self.survival.normalisation.normaliser
+        self._remember(self.survival.normalisation)
         return candidates.take(self.survival.survivors)
 
-    def _own_state(self) -> dict[str, Any]:
-        return {name: getattr(self.normaliser, name).copy() for name in _NORMALISER_FIELDS}
-
     def _restore_own(self, state: Mapping[str, Any]) -> None:
-        n_obj = self.problem.n_obj
-        values = {name: np.asarray(state[name], dtype=np.float64) for name in _NORMALISER_FIELDS}
-        for name, value in values.items():
-            rows_allowed = ((n_obj, n_obj), (0, n_obj)) if name == "extremes" else ((n_obj,),)
-            if value.shape not in rows_allowed:
-                raise ShapeError(f"the stored state has {name} {value.shape} for {n_obj} objectives")
-        self.normaliser = Normaliser(**values)
+        super()._restore_own(state)
         self.survival = None
-
-
-_NORMALISER_FIELDS = ("ideal", "worst", "extremes", "nadir")
-
-
-def _default_crossover() -> CrossoverByKind:
-    real = SBX(probability=1.0, eta=30.0)
-    return CrossoverByKind({"real": real, "integer": real, "binary": UniformCrossover()})

@@ -363,8 +363,38 @@ class BitFlip:
         check_probability("BitFlip", self.probability)
 
     def __call__(self, X: NDArray[Any], variables: Variables, rng: np.random.Generator) -> NDArray[Any]:
-        """Return the changed candidates."""
+        """Return the changed candidates.
+
+        Raises
+        ------
+        ProblemError
+            If a variable is not binary.
+        """
+        check_binary("BitFlip", variables)
         return bit_flip(X, rng, probability=self.probability)
+
+
+def check_binary(name: str, variables: Variables) -> None:
+    """Check that an operator on bits is not let loose on other variables.
+
+    Raises
+    ------
+    ProblemError
+        If a variable is not binary.
+    """
+    for i, kind in enumerate(variables.kinds):
+        if kind != "binary":
+            raise ProblemError(
+                f"{name} turns bits, but variable {i} is {kind}; give it to MutationByKind for bits"
+            )
+
+
+def _operator(operators: dict[str, Any], kind: str, what: str) -> Any:
+    if kind not in operators:
+        raise ProblemError(
+            f"the problem has {kind} variables, but the {what} by kind is for {', '.join(operators)}; add one"
+        )
+    return operators[kind]
 
 
 def _part(variables: Variables, kind: str) -> Variables:
@@ -389,12 +419,19 @@ class CrossoverByKind:
     def __call__(
         self, A: NDArray[Any], B: NDArray[Any], variables: Variables, rng: np.random.Generator
     ) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Return two children of each pair."""
+        """Return two children of each pair.
+
+        Raises
+        ------
+        ProblemError
+            If there is no operator for a kind that occurs.
+        """
         if len(variables.columns) == 1:
-            return self.operators[variables.kinds[0]](A, B, variables, rng)
+            children = _operator(self.operators, variables.kinds[0], "crossover")(A, B, variables, rng)
+            return children[0], children[1]
         first, second = A.copy(), B.copy()
         for kind, columns in variables.columns.items():
-            operator = self.operators[kind]
+            operator = _operator(self.operators, kind, "crossover")
             first[:, columns], second[:, columns] = operator(
                 A[:, columns], B[:, columns], _part(variables, kind), rng
             )
@@ -422,12 +459,18 @@ class MutationByKind:
     )
 
     def __call__(self, X: NDArray[Any], variables: Variables, rng: np.random.Generator) -> NDArray[Any]:
-        """Return the changed candidates."""
+        """Return the changed candidates.
+
+        Raises
+        ------
+        ProblemError
+            If there is no operator for a kind that occurs.
+        """
         if len(variables.columns) == 1:
-            return self.operators[variables.kinds[0]](X, variables, rng)
+            return np.asarray(_operator(self.operators, variables.kinds[0], "mutation")(X, variables, rng))
         mutated = X.copy()
         for kind, columns in variables.columns.items():
-            operator = self.operators[kind]
+            operator: Mutation = _operator(self.operators, kind, "mutation")
             if is_dataclass(operator) and getattr(operator, "probability", 0.0) is None:
                 operator = replace(operator, probability=1.0 / variables.count)
             mutated[:, columns] = operator(X[:, columns], _part(variables, kind), rng)

@@ -10,7 +10,16 @@ from numpy.typing import NDArray
 
 from emoref.errors import ProblemError, ShapeError
 
-__all__ = ["MOST_POINTS", "check_reference_points", "das_dennis", "das_dennis_divisions"]
+__all__ = [
+    "MOST_POINTS",
+    "around_aspiration_points",
+    "check_integer",
+    "check_reference_points",
+    "corners",
+    "das_dennis",
+    "das_dennis_divisions",
+    "point_matrix",
+]
 
 MOST_POINTS = 1_000_000
 """More reference points than this are taken for a mistake."""
@@ -18,7 +27,10 @@ MOST_POINTS = 1_000_000
 _SUM_TOLERANCE = 1e-6
 """How far the sum of a given point may be from one; such points come from files with few digits."""
 
-_SAME = 1e-9
+_PARALLEL = 1e-6
+"""A line whose direction has at most this sum of coordinates does not meet the plane with the sum 1."""
+
+SAME = 1e-9
 """Points that differ by less than this in every coordinate are equal."""
 
 
@@ -65,12 +77,12 @@ def das_dennis(n_obj: int, divisions: int | Sequence[int]) -> NDArray[np.float64
            [0.5, 0.5, 0. ],
            [1. , 0. , 0. ]])
     """
-    _check_integer("n_obj", n_obj)
+    check_integer("n_obj", n_obj)
     layers = [divisions] if isinstance(divisions, int | np.integer) else list(divisions)
     if not layers:
         raise ProblemError("divisions is empty; give a positive integer, or one for each layer")
     for p in layers:
-        _check_integer("divisions", p)
+        check_integer("divisions", p)
     size = sum(comb(n_obj + p - 1, p) for p in layers)
     if size > MOST_POINTS:
         formula = " + ".join(f"C({n_obj} + {p} - 1, {p})" for p in layers)
@@ -111,8 +123,8 @@ def das_dennis_divisions(n_obj: int, size: int) -> int:
     >>> das_dennis_divisions(3, 91)
     12
     """
-    _check_integer("n_obj", n_obj)
-    _check_integer("size", size)
+    check_integer("n_obj", n_obj)
+    check_integer("size", size)
     if n_obj == 1:
         raise ProblemError("for one objective there is one reference point, whatever the divisions")
     p = 1
@@ -125,9 +137,98 @@ def das_dennis_divisions(n_obj: int, size: int) -> int:
             near = f"{comb(n_obj + p - 2, p - 1)} (p = {p - 1}) or {near}"
         raise ProblemError(
             f"no p makes {size} reference points for {n_obj} objectives: "
-            f"there are C(M + p - 1, p) = C({n_obj} + p - 1, p); use {near}"
+            f"there are C(M + p - 1, p) = C({n_obj} + p - 1, p); use {near}, or riesz_points"
         )
     return p
+
+
+def around_aspiration_points(
+    aspirations: NDArray[np.float64], simplex: NDArray[np.float64], mu: float = 0.05
+) -> NDArray[np.float64]:
+    """Gather reference points round the directions in which solutions are aspired to.
+
+    The simplex is shrunk by `mu`, and a copy of it moved to where the line from the origin through each
+    aspiration point meets the plane with the sum 1. What then lies outside is drawn back to the border:
+    negative coordinates become 0, and the others are divided by their sum. At last come the M `corners`,
+    for without them the ends of the front, and with them its scale, would be lost.
+
+    Parameters
+    ----------
+    aspirations
+        Aspiration points in normalised objectives (K, M), finite: 0 is the ideal point, 1 the nadir.
+    simplex
+        Reference points (H, M) that are shrunk, usually those of `das_dennis`.
+    mu
+        Edge of the shrunk simplex, relative to the unit simplex; above 0, up to 1.
+
+    Returns
+    -------
+    numpy.ndarray
+        Reference points, at most (K * H + M, M): of equal ones, the first is kept.
+
+    Raises
+    ------
+    ProblemError
+        If `mu` is not in (0, 1].
+    ShapeError
+        If the shapes do not fit, or an aspiration point is not finite.
+
+    Notes
+    -----
+    Source: Vesikar, Deb and Blank, IEEE SSCI 2018, as in the authors' program (pymoo 0.6.2). A line that
+    hardly meets the plane (sum of the aspiration point's coordinates at most 1e-6) is replaced there by
+    the perpendicular from the point to the plane; here too. That copies are left out is not published.
+
+    Examples
+    --------
+    The line through (0.2, 0.6) meets the plane at (0.25, 0.75), the middle of the first two points:
+
+    >>> around_aspiration_points(np.array([[0.2, 0.6]]), das_dennis(2, 1), mu=0.1)
+    array([[0.2, 0.8],
+           [0.3, 0.7],
+           [0. , 1. ],
+           [1. , 0. ]])
+    """
+    A, W = np.asarray(aspirations, dtype=np.float64), np.asarray(simplex, dtype=np.float64)
+    if A.ndim != 2 or W.ndim != 2 or A.shape[1] != W.shape[1] or not np.isfinite(A).all():
+        raise ShapeError(
+            f"aspiration points {A.shape} and simplex {W.shape} must be finite matrices with as many columns"
+        )
+    if not 0.0 < mu <= 1.0:
+        raise ProblemError(f"mu is {mu!r}; it must be above 0, and at most 1")
+    sums = A.sum(axis=1, keepdims=True)
+    meets = sums > _PARALLEL
+    centres = np.where(meets, A / np.where(meets, sums, 1.0), A + (1.0 - sums) / A.shape[1])
+    shrunk = mu * (W - W.mean(axis=0))
+    points = np.maximum((centres[:, None, :] + shrunk).reshape(-1, A.shape[1]), 0.0)
+    points = np.concatenate([points / points.sum(axis=1, keepdims=True), corners(W)])
+    return points[np.sort(_first_of_equals(points))]
+
+
+def corners(reference_points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """List the corners of the unit simplex, in the order in which reference points come nearest to them.
+
+    With this order nothing depends on the order of the objectives.
+
+    Parameters
+    ----------
+    reference_points
+        Points (H, M).
+
+    Returns
+    -------
+    numpy.ndarray
+        The M unit vectors (M, M).
+
+    Examples
+    --------
+    >>> corners(np.array([[0.0, 0.5, 0.5], [0.1, 0.0, 0.9], [1.0, 0.0, 0.0]]))
+    array([[0., 1., 0.],
+           [0., 0., 1.],
+           [1., 0., 0.]])
+    """
+    nearest = np.argmax(reference_points, axis=0)
+    return np.eye(reference_points.shape[1])[np.argsort(nearest, kind="stable")]
 
 
 def check_reference_points(points: Any, n_obj: int) -> NDArray[np.float64]:
@@ -152,15 +253,7 @@ def check_reference_points(points: Any, n_obj: int) -> NDArray[np.float64]:
     ProblemError
         If a value is no finite number or negative, a sum is not one, or a point occurs twice.
     """
-    try:
-        values = np.asarray(points)
-    except ValueError:
-        raise ShapeError("the reference points have different lengths") from None
-    if values.dtype.kind not in "fiub":
-        raise ProblemError(f"the reference points are {values.dtype}; they must be real numbers")
-    if values.ndim != 2 or values.shape[1] != n_obj or len(values) == 0:
-        raise ShapeError(f"the reference points have shape {values.shape}; it must be (points, {n_obj})")
-    W = values.astype(np.float64)
+    W = point_matrix(points, n_obj, "reference points")
     sums = np.where(np.isfinite(W), W, 0.0).sum(axis=1)
     wrong = ~(np.isfinite(W).all(axis=1) & (W >= 0.0).all(axis=1) & (np.abs(sums - 1.0) <= _SUM_TOLERANCE))
     if wrong.any():
@@ -175,6 +268,27 @@ def check_reference_points(points: Any, n_obj: int) -> NDArray[np.float64]:
     return W
 
 
+def point_matrix(points: Any, n_obj: int, name: str) -> NDArray[np.float64]:
+    """Return `points`, one a row with `n_obj` columns, as a new float64 matrix; `name` is for the messages.
+
+    Raises
+    ------
+    ShapeError
+        If the shape is another, or there is no point.
+    ProblemError
+        If they are not real numbers.
+    """
+    try:
+        values = np.asarray(points)
+    except ValueError:
+        raise ShapeError(f"the {name} have different lengths") from None
+    if values.dtype.kind not in "fiub":
+        raise ProblemError(f"the {name} are {values.dtype}; they must be real numbers")
+    if values.ndim != 2 or values.shape[1] != n_obj or len(values) == 0:
+        raise ShapeError(f"the {name} have shape {values.shape}; it must be (points, {n_obj})")
+    return values.astype(np.float64)
+
+
 def _lattice(n_obj: int, divisions: int) -> NDArray[np.float64]:
     """Return all points with whole multiples of 1 / divisions that sum to one."""
     # M - 1 bars among M + p - 1 places; the gaps between the bars are the coordinates.
@@ -186,9 +300,16 @@ def _lattice(n_obj: int, divisions: int) -> NDArray[np.float64]:
 
 
 def _first_of_equals(points: NDArray[np.float64]) -> NDArray[np.int64]:
-    return np.unique(np.rint(points / _SAME).astype(np.int64), axis=0, return_index=True)[1]
+    return np.unique(np.rint(points / SAME).astype(np.int64), axis=0, return_index=True)[1]
 
 
-def _check_integer(name: str, value: Any) -> None:
+def check_integer(name: str, value: Any) -> None:
+    """Refuse a `value` that is no integer of at least 1; `name` is for the message.
+
+    Raises
+    ------
+    ProblemError
+        If it is none.
+    """
     if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
         raise ProblemError(f"{name} is {value!r}; it must be an integer of at least 1")

@@ -8,7 +8,15 @@ from numpy.typing import NDArray
 from emoref.emo.ranking import constrained_ranks, constraint_violation, crowding_distance, fronts
 from emoref.errors import ProblemError
 
-__all__ = ["TOURNAMENTS", "Survival", "binary_tournament", "environmental_selection", "tournament_pairs"]
+__all__ = [
+    "TOURNAMENTS",
+    "Survival",
+    "binary_tournament",
+    "environmental_selection",
+    "feasibility_tournament",
+    "total_violation",
+    "tournament_pairs",
+]
 
 TOURNAMENTS = ("rank", "dominance")
 """Names of the two published comparisons in the binary tournament."""
@@ -101,14 +109,68 @@ def _dominance(
     F: NDArray[np.float64], G: NDArray[np.float64] | None, a: NDArray[np.int64], b: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """Return 1 where a dominates b under constrained domination, -1 where b dominates a, otherwise 0."""
-    violation = np.zeros(len(F)) if G is None else constraint_violation(G)
-    failed = ~(np.isfinite(F).all(axis=1) & np.isfinite(violation))
-    violation = np.where(failed, np.inf, violation)
-    F = np.where(failed[:, None], 0.0, F)
+    violation = total_violation(F, G)
+    F = np.where(np.isinf(violation)[:, None], 0.0, F)
     pareto = (F[a] <= F[b]).all(axis=1).astype(np.int64) - (F[a] >= F[b]).all(axis=1)
     by_violation = (violation[a] < violation[b]).astype(np.int64) - (violation[a] > violation[b])
     feasible = (violation[a] == 0.0) & (violation[b] == 0.0)
     return np.where(feasible, pareto, by_violation)
+
+
+def total_violation(F: NDArray[np.float64], G: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+    """Add up how far candidates are beyond their constraints; failed evaluations are infinitely far.
+
+    Parameters
+    ----------
+    F
+        Objective values (N, M); NaN or infinity is a failed evaluation.
+    G
+        Constraint values (N, K), at most 0 is feasible; None for no constraint.
+
+    Returns
+    -------
+    numpy.ndarray
+        Zero for feasible candidates, infinite for failed ones, never NaN, float64 (N,).
+
+    Examples
+    --------
+    >>> total_violation(np.array([[1.0], [1.0], [np.nan]]), np.array([[-3.0], [0.5], [0.0]])).tolist()
+    [0.0, 0.5, inf]
+    """
+    violation = np.zeros(len(F)) if G is None else constraint_violation(G)
+    return np.where(np.isfinite(F).all(axis=1) & np.isfinite(violation), violation, np.inf)
+
+
+def feasibility_tournament(
+    violation: NDArray[np.float64], tournaments: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Choose parents by games of two: the smaller violation wins, and a coin if they are equal.
+
+    Without constraints, parents are therefore drawn at random.
+
+    Parameters
+    ----------
+    violation
+        Total violation of each candidate (N,); see `total_violation`.
+    tournaments
+        Number of parents to choose.
+    rng
+        Source of random numbers.
+
+    Returns
+    -------
+    numpy.ndarray
+        Rows of the winners, int64 (tournaments,).
+
+    Notes
+    -----
+    Source: Jain and Deb, IEEE Trans. Evol. Comput. 18(4), 2014 (NSGA-III, part II), algorithm 2. Pairs are
+    drawn as in `tournament_pairs`.
+    """
+    a, b = tournament_pairs(len(violation), tournaments, rng).T
+    coin = rng.random(tournaments) < 0.5
+    a_wins = (violation[a] < violation[b]) | ((violation[a] == violation[b]) & coin)
+    return np.where(a_wins, a, b)
 
 
 @dataclass(frozen=True)

@@ -68,3 +68,13 @@ def check_reference_point(ref: Any, objectives: int) -> NDArray[np.float64]:
     if not np.isfinite(values).all():
         raise ShapeError(f"the reference point is {values.tolist()}; every value must be finite")
     return values.astype(np.float64, copy=False)
+
+
+def check_bounded(points: NDArray[np.float64]) -> None:
+    """Raise ShapeError if a point is minus infinity somewhere: contributions to an infinite volume."""
+    if np.isneginf(points).any():
+        row = int(np.argmax(np.isneginf(points).any(axis=1)))
+        raise ShapeError(
+            f"point {points[row].tolist()} has a value of minus infinity; "
+            "the hypervolume would be infinite, so leave it out"
+        )

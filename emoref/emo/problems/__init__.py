@@ -1,6 +1,105 @@
-"""Test problems whose true fronts are known."""
+"""Test problems whose true fronts are known; make them by class, or by name with `build`."""
 
-from emoref.emo.problems.dtlz import DTLZ1, DTLZ2, DTLZ3, DTLZ4
-from emoref.emo.problems.zdt import ZDT1, ZDT2, ZDT3, ZDT4, ZDT6
+from emoref.emo.problems.base import Benchmark
+from emoref.emo.problems.binary import COCZ, LOTZ, OneMinMax
+from emoref.emo.problems.dtlz import DTLZ1, DTLZ2, DTLZ3, DTLZ4, DTLZ5, DTLZ6, DTLZ7
+from emoref.emo.problems.dtlz_variants import (
+    C1DTLZ1,
+    C1DTLZ3,
+    C2DTLZ2,
+    C3DTLZ1,
+    C3DTLZ4,
+    C2ConvexDTLZ2,
+    ConvexDTLZ2,
+    InvertedDTLZ1,
+    InvertedDTLZ2,
+    ScaledDTLZ1,
+    ScaledDTLZ2,
+)
+from emoref.emo.problems.knapsack import Knapsack
+from emoref.emo.problems.maf import (
+    MaF1,
+    MaF2,
+    MaF3,
+    MaF4,
+    MaF5,
+    MaF6,
+    MaF7,
+    MaF10,
+    MaF11,
+    MaF12,
+    MaF13,
+    MaF14,
+    MaF15,
+)
+from emoref.emo.problems.maf_distance import MaF8, MaF9
+from emoref.emo.problems.registry import build, names
+from emoref.emo.problems.smop import SMOP1, SMOP2, SMOP3, SMOP4, SMOP5, SMOP6, SMOP7, SMOP8
+from emoref.emo.problems.wfg import WFG1, WFG2, WFG3, WFG4, WFG5, WFG6, WFG7, WFG8, WFG9
+from emoref.emo.problems.zdt import ZDT1, ZDT2, ZDT3, ZDT4, ZDT5, ZDT6
 
-__all__ = ["DTLZ1", "DTLZ2", "DTLZ3", "DTLZ4", "ZDT1", "ZDT2", "ZDT3", "ZDT4", "ZDT6"]
+__all__ = [
+    "C1DTLZ1",
+    "C1DTLZ3",
+    "C2DTLZ2",
+    "C3DTLZ1",
+    "C3DTLZ4",
+    "COCZ",
+    "DTLZ1",
+    "DTLZ2",
+    "DTLZ3",
+    "DTLZ4",
+    "DTLZ5",
+    "DTLZ6",
+    "DTLZ7",
+    "LOTZ",
+    "SMOP1",
+    "SMOP2",
+    "SMOP3",
+    "SMOP4",
+    "SMOP5",
+    "SMOP6",
+    "SMOP7",
+    "SMOP8",
+    "WFG1",
+    "WFG2",
+    "WFG3",
+    "WFG4",
+    "WFG5",
+    "WFG6",
+    "WFG7",
+    "WFG8",
+    "WFG9",
+    "ZDT1",
+    "ZDT2",
+    "ZDT3",
+    "ZDT4",
+    "ZDT5",
+    "ZDT6",
+    "Benchmark",
+    "C2ConvexDTLZ2",
+    "ConvexDTLZ2",
+    "InvertedDTLZ1",
+    "InvertedDTLZ2",
+    "Knapsack",
+    "MaF1",
+    "MaF2",
+    "MaF3",
+    "MaF4",
+    "MaF5",
+    "MaF6",
+    "MaF7",
+    "MaF8",
+    "MaF9",
+    "MaF10",
+    "MaF11",
+    "MaF12",
+    "MaF13",
+    "MaF14",
+    "MaF15",
+    "OneMinMax",
+    "ScaledDTLZ1",
+    "ScaledDTLZ2",
+    "build",
+    "names",
+]

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from emoref_kernels.cpu.jit import jit
 from emoref_kernels.cpu.pareto_ranks import nondominated_ranks
-from emoref_kernels.pareto_checks import check_objectives, check_reference_point, check_variant
+from emoref_kernels.cpu.pareto_volume import contributions_of_points, volume_of_points
+from emoref_kernels.pareto_checks import check_bounded, check_objectives, check_reference_point, check_variant
 
-__all__ = ["crowding_distance", "hypervolume", "nondominated_ranks"]
+__all__ = ["crowding_distance", "hypervolume", "hypervolume_contributions", "nondominated_ranks"]
 
 _HALF_OF_LARGEST_FLOAT = 0.5 * np.finfo(np.float64).max
 
@@ -133,138 +134,44 @@ def hypervolume(F: Any, ref: Any) -> float:
     ------
     ShapeError, DtypeError
         If `F` or `ref` are no arrays of real numbers of these shapes, or `ref` is not finite.
-
-    Notes
-    -----
-    Two and three objectives are swept in order of the last one. More are reduced to three by the WFG
-    recursion: While, Bradstreet, Barone, "A fast way of calculating exact hypervolumes", IEEE Trans. Evol.
-    Comput. 16(1), 2012.
     """
     F = check_objectives(F, empty=True)
     ref = check_reference_point(ref, F.shape[1])
     points = np.ascontiguousarray(F[(ref > F).all(axis=1)])
     if np.isneginf(points).any():
         return float("inf")
-    if points.shape[0] == 0:
-        return 0.0
-    if points.shape[1] == 1:
-        return float(ref[0] - points.min())
-    # Each of these compiles on its own: two objectives need not wait for the recursion.
-    measure = {2: _area, 3: _volume_of_three}.get(points.shape[1], _volume)
-    return float(measure(points, points.shape[0], ref))
+    return volume_of_points(points, ref)
 
 
-@jit()
-def _ascending(values):
-    return np.argsort(values)
+def hypervolume_contributions(F: Any, ref: Any) -> NDArray[np.float64]:
+    """Measure what only one point dominates; see `emoref_kernels.reference.pareto.hypervolume_contributions`.
 
+    The volume is measured directly, not as a difference of two that are nearly equal.
 
-@jit()
-def _volume(points, count, ref):
-    """Measure the volume of the first `count` rows of `points`, which has as many columns as it is about."""
-    objectives = points.shape[1]
-    if objectives == 2:
-        return _area(points, count, ref)
-    if objectives == 3:
-        return _volume_of_three(points, count, ref)
-    # Worst in the last objective first: all later points are better there, so what they share with this
-    # one has this one's last value, and the recursion needs one objective less.
-    last = objectives - 1
-    order = _ascending(-points[:count, last])
-    shared = np.empty((count, last))
-    volume = 0.0
-    for i in range(count):
-        base = 1.0
-        for m in range(last):
-            base *= ref[m] - points[order[i], m]
-        kept = 0
-        for j in range(i + 1, count):
-            for m in range(last):
-                shared[kept, m] = max(points[order[i], m], points[order[j], m])
-            kept = _insert_nondominated(shared, kept)
-        if kept > 0:
-            base -= _volume(shared[:kept].copy(), kept, ref)
-        volume += base * (ref[last] - points[order[i], last])
-    return volume
+    Parameters
+    ----------
+    F
+        Objective values (N, M); N may be 0.
+    ref
+        Reference point (M,), finite.
 
+    Returns
+    -------
+    numpy.ndarray
+        Contributions, at least 0, float64 (N,).
 
-@jit()
-def _insert_nondominated(rows, kept):
-    """Make row `kept` a member of the mutually non-dominated rows before it; return how many there are."""
-    objectives = rows.shape[1]
-    i = 0
-    while i < kept:
-        worse, better = False, False  # row i than the new one, in some objective
-        for m in range(objectives):
-            if rows[i, m] > rows[kept, m]:
-                worse = True
-            elif rows[i, m] < rows[kept, m]:
-                better = True
-        if not worse:
-            return kept
-        if not better:
-            # Row i is dominated: the last member takes its place, the new row the last member's.
-            kept -= 1
-            for m in range(objectives):
-                rows[i, m] = rows[kept, m]
-                rows[kept, m] = rows[kept + 1, m]
-        else:
-            i += 1
-    return kept + 1
-
-
-@jit()
-def _area(points, count, ref):
-    order = _ascending(points[:count, 0].copy())
-    area = 0.0
-    height = ref[1]
-    for i in order:
-        if points[i, 1] < height:
-            area += (ref[0] - points[i, 0]) * (height - points[i, 1])
-            height = points[i, 1]
-    return area
-
-
-@jit()
-def _volume_of_three(points, count, ref):
-    """Sweep in order of the third objective, with the dominated area of the other two as a staircase."""
-    order = _ascending(points[:count, 2].copy())
-    # Steps in order of x; sentinels at both ends stand for the reference point.
-    x, y = np.empty(count + 2), np.empty(count + 2)
-    x[0], y[0] = -np.inf, ref[1]
-    x[1], y[1] = ref[0], -np.inf
-    steps = 2
-    volume, area = 0.0, 0.0
-    z = points[order[0], 2]
-    for i in order:
-        volume += area * (points[i, 2] - z)
-        z = points[i, 2]
-        added, steps = _add_step(x, y, steps, points[i, 0], points[i, 1])
-        area += added
-    return volume + area * (ref[2] - z)
-
-
-@jit()
-def _add_step(x, y, steps, new_x, new_y):
-    """Insert a point into the staircase; return by how much the area grows, and the number of steps."""
-    at = np.searchsorted(x[:steps], new_x)
-    if y[at - 1] <= new_y or (x[at] == new_x and y[at] <= new_y):
-        return 0.0, steps
-    added = 0.0
-    left, height = new_x, y[at - 1]
-    end = at
-    while y[end] >= new_y:
-        added += (x[end] - left) * (height - new_y)
-        left, height = x[end], y[end]
-        end += 1
-    added += (x[end] - left) * (height - new_y)
-    # Steps at..end-1 vanish behind the new one.
-    shift = at + 1 - end
-    if shift > 0:
-        for k in range(steps - 1, end - 1, -1):
-            x[k + 1], y[k + 1] = x[k], y[k]
-    elif shift < 0:
-        for k in range(end, steps):
-            x[k + shift], y[k + shift] = x[k], y[k]
-    x[at], y[at] = new_x, new_y
-    return added, steps + shift
+    Raises
+    ------
+    ShapeError, DtypeError
+        If `F` or `ref` are no arrays of real numbers of these shapes, `ref` is not finite, or a point that
+        would contribute has a value of minus infinity.
+    """
+    F = check_objectives(F, empty=True)
+    ref = check_reference_point(ref, F.shape[1])
+    inside = np.flatnonzero((ref > F).all(axis=1))
+    points = F[inside]
+    check_bounded(points)
+    contributions = np.zeros(len(F))
+    if len(points) > 0:
+        contributions[inside] = contributions_of_points(points, ref)
+    return contributions

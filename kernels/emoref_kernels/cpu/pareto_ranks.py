@@ -9,8 +9,9 @@ point:
 * one or two objectives: the front's smallest last value is compared with the point's;
 * three: the front's last two objectives are kept as a staircase, which is searched by bisection;
 * more, up to some hundred points: the front's members are compared one by one, newest first;
-* more objectives and points: the set of a point's dominators, found for all points at once with one
-  running bit set an objective, is intersected with the set of the front's members.
+* more objectives and points: the set of a point's dominators is intersected with the set of the front's
+  members. Up to some thousand points, these sets are found for all points at once with one running bit set
+  an objective, and stay in the cache; beyond that each is put together from stored running sets.
 """
 
 from typing import Any
@@ -24,7 +25,9 @@ from emoref_kernels.pareto_checks import check_objectives
 __all__ = ["nondominated_ranks"]
 
 _BIT_SETS_FROM = 150
-_BIT_SETS_TO = 30_000  # points; the sets take N**2 / 8 bytes
+_BIT_SETS_TO = 30_000  # points; the sets of the members take N**2 / 8 bytes
+_ALL_AT_ONCE_TO = 1_500  # points; the sets of the dominators take N**2 / 8 bytes, too
+_STORED_SETS = 128  # an objective, at most twice as many
 
 
 def nondominated_ranks(F: Any) -> NDArray[np.int64]:
@@ -70,7 +73,8 @@ def _finite_ranks(F: NDArray[np.float64]) -> NDArray[np.int64]:
         return _ranks_by_staircase(points, order)
     if _BIT_SETS_FROM <= count <= _BIT_SETS_TO:
         orders = np.argsort(np.ascontiguousarray(points.T[1:]), axis=1)
-        return _ranks_by_bit_sets(points, orders, order)
+        rank = _ranks_by_bit_sets if count <= _ALL_AT_ONCE_TO else _ranks_by_stored_sets
+        return rank(points, orders, order)
     return _ranks_by_members(points, order)
 
 
@@ -232,17 +236,35 @@ def _ranks_by_bit_sets(P, orders, order):
         if i > 0 and _equal(P, i - 1, i):
             ranks[order[i]] = ranks[order[i - 1]]
             continue
-        low, high = 0, fronts
-        while low < high:
-            middle = (low + high) // 2
-            if _intersect(dominators[i], members[middle], i // 64 + 1):
-                low = middle + 1
-            else:
-                high = middle
-        if low == fronts:
-            fronts += 1
-        members[low, i // 64] |= np.uint64(1) << np.uint64(i % 64)
-        ranks[order[i]] = low
+        front = _front_of(dominators[i], members[:fronts], i // 64 + 1)
+        fronts = max(fronts, front + 1)
+        members[front, i // 64] |= np.uint64(1) << np.uint64(i % 64)
+        ranks[order[i]] = front
+    return ranks
+
+
+@jit()
+def _ranks_by_stored_sets(P, orders, order):
+    """Rank as `_ranks_by_bit_sets` does, with one set of dominators at a time."""
+    count = P.shape[0]
+    words = (count + 63) // 64
+    block = 64
+    while block * 2 * _STORED_SETS <= count:
+        block *= 2
+    not_larger, stored = _stored_sets(P, orders, block)
+    dominators, scratch = np.empty(words, np.uint64), np.empty(words, np.uint64)
+    members = np.zeros((count, words), np.uint64)
+    ranks = np.empty(count, np.int64)
+    fronts = 0
+    for i in range(count):
+        if i > 0 and _equal(P, i - 1, i):
+            ranks[order[i]] = ranks[order[i - 1]]
+            continue
+        _find_dominators(i, orders, not_larger, stored, block, dominators, scratch)
+        front = _front_of(dominators, members[:fronts], i // 64 + 1)
+        fronts = max(fronts, front + 1)
+        members[front, i // 64] |= np.uint64(1) << np.uint64(i % 64)
+        ranks[order[i]] = front
     return ranks
 
 
@@ -273,6 +295,65 @@ def _dominators(P, orders):
                     row[w] &= not_larger[w]
             first = end
     return sets
+
+
+@jit()
+def _stored_sets(P, orders, block):
+    """Return how many points are not larger than each, and the sets of the smallest 0, 1, 2, ... blocks.
+
+    Both in each objective but the first.
+    """
+    count = P.shape[0]
+    objectives, words = orders.shape[0], (count + 63) // 64
+    not_larger = np.empty((objectives, count), np.int64)
+    stored = np.zeros((objectives, count // block + 1, words), np.uint64)
+    for m in range(objectives):
+        ascending = orders[m]
+        end = count
+        for k in range(count - 1, -1, -1):
+            not_larger[m, ascending[k]] = end
+            if k > 0 and P[ascending[k - 1], m + 1] < P[ascending[k], m + 1]:
+                end = k
+        for b in range(1, count // block + 1):
+            stored[m, b] = stored[m, b - 1]
+            for k in range((b - 1) * block, b * block):
+                i = ascending[k]
+                stored[m, b, i // 64] |= np.uint64(1) << np.uint64(i % 64)
+    return not_larger, stored
+
+
+@jit()
+def _find_dominators(i, orders, not_larger, stored, block, dominators, scratch):
+    """Make `dominators` the set of earlier points that are nowhere larger than point i."""
+    words = i // 64 + 1
+    for w in range(words):
+        dominators[w] = ~np.uint64(0)
+    dominators[words - 1] = (np.uint64(1) << np.uint64(i % 64)) - np.uint64(1)
+    for m in range(orders.shape[0]):
+        end = not_larger[m, i]
+        whole = end // block
+        start = stored[m, whole]
+        for w in range(words):
+            scratch[w] = start[w]
+        # Bits beyond the last word are set, too, and never read: faster than to ask for each.
+        for k in range(whole * block, end):
+            j = orders[m, k]
+            scratch[j // 64] |= np.uint64(1) << np.uint64(j % 64)
+        for w in range(words):
+            dominators[w] &= scratch[w]
+
+
+@jit()
+def _front_of(dominators, members, words):
+    """Return the first front without a dominator, by bisection."""
+    low, high = 0, members.shape[0]
+    while low < high:
+        middle = (low + high) // 2
+        if _intersect(dominators, members[middle], words):
+            low = middle + 1
+        else:
+            high = middle
+    return low
 
 
 @jit()

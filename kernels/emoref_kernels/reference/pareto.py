@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emoref_kernels.pareto_checks import check_objectives, check_reference_point, check_variant
+from emoref_kernels.pareto_checks import check_bounded, check_objectives, check_reference_point, check_variant
 
-__all__ = ["crowding_distance", "hypervolume", "nondominated_ranks"]
+__all__ = ["crowding_distance", "hypervolume", "hypervolume_contributions", "nondominated_ranks"]
 
 
 def nondominated_ranks(F: Any) -> NDArray[np.int64]:
@@ -218,6 +218,49 @@ def hypervolume(F: Any, ref: Any) -> float:
     if np.isneginf(points).any():
         return float("inf")
     return _volume(points, ref)
+
+
+def hypervolume_contributions(F: Any, ref: Any) -> NDArray[np.float64]:
+    """Measure by how much the hypervolume shrinks if a point is taken away, for each point.
+
+    Copies contribute nothing, as each makes the other superfluous; nor do dominated points, nor points that
+    are not smaller than the reference point in every objective, nor rows with a NaN. A dominated point takes
+    its share from the one that dominates it, since it would step in.
+
+    Parameters
+    ----------
+    F
+        Objective values (N, M); N may be 0.
+    ref
+        Reference point (M,), finite.
+
+    Returns
+    -------
+    numpy.ndarray
+        Contributions, at least 0, float64 (N,).
+
+    Raises
+    ------
+    ShapeError, DtypeError
+        If `F` or `ref` are no arrays of real numbers of these shapes, `ref` is not finite, or a point that
+        would contribute has a value of minus infinity.
+
+    Notes
+    -----
+    Source: Emmerich, Beume, Naujoks, "An EMO algorithm using the hypervolume measure as selection criterion",
+    EMO 2005.
+
+    Examples
+    --------
+    >>> hypervolume_contributions([[1, 5], [2, 2], [4, 1]], [6, 6])
+    array([1., 6., 2.])
+    """
+    F = check_objectives(F, empty=True)
+    ref = check_reference_point(ref, F.shape[1])
+    check_bounded(F[(ref > F).all(axis=1)])
+    whole = hypervolume(F, ref)
+    rest = [hypervolume(np.delete(F, i, axis=0), ref) for i in range(len(F))]
+    return np.maximum(whole - np.array(rest, dtype=np.float64), 0.0)
 
 
 def _volume(points: NDArray[np.float64], ref: NDArray[np.float64]) -> float:

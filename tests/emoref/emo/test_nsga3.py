@@ -198,6 +198,41 @@ class TestSelection:
         np.testing.assert_array_equal(a.ranks[order], b.ranks)
 
 
+class TestSteps:
+    W = emo.das_dennis(2, 2)
+    F = np.array([[0, 8], [8, 0], [4, 5], [9, 9], [1, 7], [10, 10.0]])
+
+    def test_sort_fronts(self):
+        # Four in front 0, then d, then f; b violates a constraint.
+        fronts = emo.sort_fronts(self.F, 5)
+        assert fronts.ranks.tolist() == [0, 0, 0, 1, 0, 2]
+        assert (fronts.size, fronts.last_rank) == (5, 1)
+        assert fronts.considered.tolist() == [0, 1, 2, 3, 4]
+        assert fronts.best_first.tolist() == [0, 1, 2, 4, 3, 5]
+        fronts = emo.sort_fronts(self.F, 5, np.array([[0], [1], [0], [0], [0], [0.0]]))
+        assert fronts.ranks.tolist() == [0, 3, 0, 1, 0, 2]
+        assert fronts.last_rank == 2
+        assert fronts.feasible.tolist() == fronts.considered.tolist() == [0, 2, 3, 4, 5]
+        assert emo.sort_fronts(self.F, 99).size == 6
+
+    def test_steps_are_the_selection(self):
+        F, G = rng(3).random((40, 3)), rng(4).random((40, 1)) - 0.8
+        start = Normaliser.start(3)
+        fronts = emo.sort_fronts(F, 20, G)
+        normalised = emo.normalise_feasible(F, fronts, start, "theta")
+        assert len(normalised.F) == len(fronts.feasible)
+        by_steps = emo.niching_selection(fronts, normalised, W91, rng())
+        at_once = select(F, 20, G=G)
+        np.testing.assert_array_equal(by_steps.survivors, at_once.survivors)
+        np.testing.assert_array_equal(by_steps.niches, at_once.niches)
+
+    def test_counts(self):
+        found = select(self.F, 3, self.W)
+        assert found.counts.tolist() == [1, 1, 1]
+        np.testing.assert_array_equal(found.reference_points, self.W)
+        assert select(self.F, 2, self.W, np.ones((6, 1))).counts.tolist() == [0, 0, 0]
+
+
 class Constrained:
     """DTLZ2 of which only the part with f1 >= 0.2 is allowed."""
 

@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from emoref.emo.genes import BitSwap, HalfUniformCrossover, PointCrossover
 from emoref.emo.operators import (
     SBX,
     BitFlip,
@@ -16,6 +17,7 @@ from emoref.emo.operators import (
     uniform_crossover,
 )
 from emoref.emo.problem import FunctionProblem, Variables
+from emoref.emo.sampling import RandomSampling
 from emoref.errors import ProblemError
 
 
@@ -190,6 +192,59 @@ class TestByKind:
         mutated = PolynomialMutation(probability=1.0, eta=1.0)(X, space, rng())
         assert mutated.dtype == np.int64
         assert np.unique(mutated).tolist() == [0, 1, 2, 3]
+
+    def test_operators_of_any_module_for_each_kind(self):
+        crossover = CrossoverByKind(
+            {"real": SBX(1.0), "integer": PointCrossover(1, 1.0), "binary": HalfUniformCrossover(1.0)}
+        )
+        mutation = MutationByKind(
+            {"real": PolynomialMutation(1.0), "integer": PolynomialMutation(1.0), "binary": BitSwap(swap=1.0)}
+        )
+        space = variables(
+            ["binary", "real", "binary", "integer", "binary", "integer"], [0.0, -1, 0, -2, 0, 0], 2.0, 6
+        )
+        X = RandomSampling()(600, space, rng(0))
+        first, second = crossover(X[0::2], X[1::2], space, rng(1))
+        # One point exchanges the second of the two integer variables.
+        np.testing.assert_array_equal(first[:, 5], X[1::2, 5])
+        np.testing.assert_array_equal(second[:, 3], X[1::2, 3])
+        mutated = mutation(first, space, rng(2))
+        bits = [0, 2, 4]
+        np.testing.assert_array_equal(mutated[:, bits].sum(axis=1), first[:, bits].sum(axis=1))
+        for values in (first, second, mutated):
+            space.check(values, "operator")
+
+    def test_integers_far_from_a_bound_move_both_ways(self):
+        space = variables("integer", -1000, 1000)
+        A, B = np.full((20_000, 4), -10), np.full((20_000, 4), 10)
+        first, second = SBX(probability=1.0, eta=2.0, swap=False)(A, B, space, rng(1))
+        assert first.dtype == np.int64
+        np.testing.assert_allclose((first + second).mean(), 0.0, atol=0.05)
+        mutated = PolynomialMutation(probability=1.0, eta=20.0)(A, space, rng(2))
+        assert (mutated < A).mean() == pytest.approx((mutated > A).mean(), abs=0.02)
+
+    @pytest.mark.parametrize("values", [2, 3, 5])
+    def test_the_outermost_integers_are_as_likely_as_others(self, values):
+        # From uniformly distributed parents, children are uniformly distributed but for the operators' pull.
+        space = variables("integer", 0, values - 1)
+        A, B = (rng(seed).integers(0, values, (20_000, 4)) for seed in (1, 2))
+        children = np.concatenate(SBX(probability=1.0, eta=20.0)(A, B, space, rng(3)))
+        share = np.bincount(children.ravel(), minlength=values) / children.size
+        np.testing.assert_allclose(share, 1 / values, atol=0.02)
+
+    def test_a_kind_without_an_operator(self):
+        X = self.sample(0)
+        with pytest.raises(
+            ProblemError, match="has integer variables, but the crossover by kind is for real"
+        ):
+            CrossoverByKind({"real": SBX(), "binary": UniformCrossover()})(X, X, self.space, rng())
+        with pytest.raises(ProblemError, match="has real variables, but the mutation by kind is for binary"):
+            MutationByKind({"binary": BitFlip()})(X, variables("real"), rng())
+
+    @pytest.mark.parametrize("mutation", [BitFlip(), BitSwap()])
+    def test_bits_are_not_turned_in_other_variables(self, mutation):
+        with pytest.raises(ProblemError, match="variable 0 is real"):
+            mutation(self.sample(0), self.space, rng())
 
     def test_inputs_are_not_changed(self):
         A, B = self.sample(0), self.sample(1)

@@ -61,7 +61,7 @@ def test_divisions_of_a_size():
 @pytest.mark.parametrize(
     ("n_obj", "size", "words"),
     [
-        (3, 92, r"C\(3 \+ p - 1, p\); use 91 \(p = 12\) or 105 \(p = 13\)"),
+        (3, 92, r"C\(3 \+ p - 1, p\); use 91 \(p = 12\) or 105 \(p = 13\), or riesz_points"),
         (3, 2, r"use 3 \(p = 1\)"),
         (1, 5, "one reference point"),
         (3, 0, "size is 0"),
@@ -115,3 +115,64 @@ def test_points_are_copied():
     checked = emo.check_reference_points(W, 2)
     checked[0] = 7
     assert W[0, 0] == 0.5
+
+
+class TestAspirationPoints:
+    simplex = emo.das_dennis(3, 1)
+
+    def test_by_hand(self):
+        # (1, 1, 2) / 4 is where the line meets the plane; the corners of the small triangle are
+        # mu * (e_k - 1/3) away from it.
+        W = emo.around_aspiration_points(np.array([[1.0, 1.0, 2.0]]), self.simplex, mu=0.3)
+        centre = np.array([0.25, 0.25, 0.5])
+        np.testing.assert_allclose(W[:3], centre + 0.3 * (self.simplex - 1 / 3))
+        np.testing.assert_array_equal(W[3:], self.simplex)
+
+    def test_outside_is_drawn_to_the_border(self):
+        # Round (0, 1): (-0.1, 1.1) becomes (0, 1), which is a corner too and therefore comes once.
+        W = emo.around_aspiration_points(np.array([[0.0, 0.5]]), emo.das_dennis(2, 1), mu=0.2)
+        np.testing.assert_allclose(W, [[0, 1], [0.1, 0.9], [1, 0]])
+
+    def test_at_the_ideal_point_the_centre(self):
+        W = emo.around_aspiration_points(np.zeros((1, 3)), np.full((1, 3), 1 / 3), mu=1.0)
+        np.testing.assert_allclose(W, np.vstack([np.full((1, 3), 1 / 3), np.eye(3)]))
+
+    @pytest.mark.parametrize("mu", [0.01, 0.3, 1.0])
+    def test_always_reference_points(self, mu):
+        A = np.random.default_rng(0).normal(0.3, 0.5, (9, 3))
+        A[-1] = A[0]
+        W = emo.around_aspiration_points(A, emo.das_dennis(3, 3), mu)
+        np.testing.assert_array_equal(emo.check_reference_points(W, 3), W)
+        assert len(W) <= 8 * 10 + 3
+
+    @pytest.mark.parametrize("order", [(1, 2, 0), (2, 1, 0)])
+    def test_order_of_objectives(self, order):
+        A, W = np.random.default_rng(0).random((2, 3)), emo.das_dennis(3, 2)
+        plain = emo.around_aspiration_points(A, W)
+        np.testing.assert_allclose(
+            emo.around_aspiration_points(A[:, order], W[:, order]), plain[:, order], atol=1e-15
+        )
+
+    def test_same_points_as_pymoo(self):
+        theirs = pytest.importorskip("pymoo.algorithms.moo.rnsga3")
+        A, W = np.array([[0.2, 0.4, 0.3], [0.9, 0.1, 0.05]]), emo.das_dennis(3, 3)
+        ours = emo.around_aspiration_points(A, W, mu=0.2)
+        other = theirs.get_ref_dirs_from_points(A, W, mu=0.2)
+        # Ours leaves out copies; theirs has all.
+        distances = np.abs(ours[:, None] - other).max(axis=2)
+        assert distances.min(axis=0).max() < 1e-9
+        assert distances.min(axis=1).max() < 1e-9
+
+    @pytest.mark.parametrize(
+        ("A", "mu", "error", "words"),
+        [
+            (np.zeros((2, 2)), 0.1, ShapeError, "as many columns"),
+            (np.zeros(3), 0.1, ShapeError, "as many columns"),
+            (np.full((1, 3), np.nan), 0.1, ShapeError, "finite"),
+            (np.zeros((1, 3)), 0.0, ProblemError, "mu is 0.0"),
+            (np.zeros((1, 3)), 1.5, ProblemError, "mu is 1.5"),
+        ],
+    )
+    def test_mistakes(self, A, mu, error, words):
+        with pytest.raises(error, match=words):
+            emo.around_aspiration_points(A, self.simplex, mu)

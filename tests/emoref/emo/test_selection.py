@@ -5,7 +5,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from emoref.emo.ranking import crowding_distance, nondominated_ranks
-from emoref.emo.selection import binary_tournament, environmental_selection, tournament_pairs
+from emoref.emo.selection import (
+    binary_tournament,
+    environmental_selection,
+    feasibility_tournament,
+    total_violation,
+    tournament_pairs,
+)
 from emoref.errors import ProblemError
 
 NAN = float("nan")
@@ -84,6 +90,34 @@ class TestTournament:
     def test_unknown_or_incomplete(self, compare):
         with pytest.raises(ProblemError, match="compare"):
             binary_tournament(np.zeros(2, int), np.zeros(2), 1, np.random.default_rng(0), compare=compare)
+
+
+class TestFeasibility:
+    def test_total_violation(self):
+        F = np.array([[1.0, 1], [1, 1], [NAN, 1], [1, -np.inf], [1, 1], [1, 1], [1, 1]])
+        G = np.array([[-1.0, 0], [0.5, 2], [0, 0], [0, 0], [NAN, 0], [0, np.inf], [-np.inf, 1]])
+        assert total_violation(F, G).tolist() == [0, 2.5, np.inf, np.inf, np.inf, np.inf, 1]
+        assert total_violation(F).tolist() == [0, 0, np.inf, np.inf, 0, 0, 0]
+        assert total_violation(F, np.empty((7, 0))).tolist() == total_violation(F).tolist()
+
+    @pytest.mark.parametrize(
+        ("violation", "winners"),
+        [
+            ([0, 0], {0, 1}),
+            ([0, 0.1], {0}),
+            ([0.2, 0.1], {1}),
+            ([0.1, 0.1], {0, 1}),
+            ([np.inf, 9], {1}),
+            ([np.inf, np.inf], {0, 1}),
+        ],
+    )
+    def test_tournament(self, violation, winners):
+        seen = {
+            int(winner)
+            for seed in range(30)
+            for winner in feasibility_tournament(np.array(violation), 1, np.random.default_rng(seed))
+        }
+        assert seen == winners
 
 
 class TestEnvironmentalSelection:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from emoref_kernels.cpu import pareto as cpu
+from emoref_kernels.cpu import pareto_ranks
 from emoref_kernels.reference import pareto as reference
 
 ANY_VALUE = st.one_of(
@@ -71,6 +72,18 @@ def test_ranks_of_many_points_with_ties(objectives, values):
             assert dominated(front, F[ranks == rank - 1]).all()
 
 
+@pytest.mark.parametrize(("count", "objectives"), [(1501, 4), (2048, 5), (4000, 4), (17_000, 4)])
+@pytest.mark.parametrize("values", [5, 40, 10**6])
+def test_stored_sets_rank_as_single_comparisons_do(count, objectives, values):
+    # From 1,501 points on, the sets of dominators are put together one by one.
+    rng = np.random.default_rng(values)
+    count = min(count, 2100 if values == 10**6 else count)
+    F = rng.integers(0, values, (count, objectives)).astype(float)
+    order = np.lexsort(F.T[::-1])
+    expected = pareto_ranks._ranks_by_members(F[order], order)
+    np.testing.assert_array_equal(cpu.nondominated_ranks(F), expected)
+
+
 def dominated(points, by):
     nowhere_larger = (by[None] <= points[:, None]).all(axis=2)
     somewhere_smaller = (by[None] < points[:, None]).any(axis=2)
@@ -116,6 +129,15 @@ class TestAgainstLibraries:
         rng = np.random.default_rng(7)
         F = rng.integers(0, 6, (300, objectives)).astype(float) if ties else rng.random((300, objectives))
         np.testing.assert_array_equal(cpu.nondominated_ranks(F), moocore.pareto_rank(F))
+
+    @pytest.mark.parametrize("objectives", [2, 3, 4, 6, 10])
+    @pytest.mark.parametrize("count", [100, 1000, 4000])
+    def test_ranks_of_large_sets(self, count, objectives):
+        moocore = pytest.importorskip("moocore")
+        rng = np.random.default_rng(count)
+        spheres = simplex(rng, count, objectives) * rng.uniform(1, 1.3, (count, 1))
+        for F in (rng.random((count, objectives)), spheres, rng.integers(0, 9, (count, objectives)) / 8):
+            np.testing.assert_array_equal(cpu.nondominated_ranks(F), moocore.pareto_rank(F))
 
     def test_ranks_of_pymoo(self):
         sorting = pytest.importorskip("pymoo.util.nds.non_dominated_sorting")

@@ -4,10 +4,14 @@ import numpy as np
 import pytest
 
 from emoref import emo
-from emoref.emo.problems import DTLZ1, DTLZ2, DTLZ3, DTLZ4
+from emoref.emo.problems import DTLZ1, DTLZ2, DTLZ3, DTLZ4, DTLZ5, DTLZ6, DTLZ7
 from emoref.errors import ProblemError, ShapeError
 
 ALL = [DTLZ1, DTLZ2, DTLZ3, DTLZ4]
+
+# Closed forms: 1.1**M less pi**(M/2) / (2**M Gamma(M/2 + 1)), and 1.1**M less 1 / M!.
+SPHERES = [(2, 0.424602), (3, 0.807401), (5, 1.446017), (8, 2.127734), (10, 2.591252), (15, 4.177237)]
+PLANES = [(2, 0.71), (3, 1.164333), (5, 1.602177), (8, 2.143564), (10, 2.593742), (15, 4.177248)]
 
 
 @pytest.mark.parametrize(
@@ -19,6 +23,16 @@ ALL = [DTLZ1, DTLZ2, DTLZ3, DTLZ4]
         (DTLZ2, [2 / 3, 0.0, 0.0], [0.625, 0.0, 1.25 * math.sqrt(3) / 2]),
         (DTLZ3, [2 / 3, 1.0, 0.6], [0.0, 1.0, math.sqrt(3)]),
         (DTLZ4, [(2 / 3) ** 0.01, 0.0, 0.5], [0.5, 0.0, math.sqrt(3) / 2]),
+        # g = 1/4 draws x2 = 0 to 1 / (2 * 1.25) = 0.4: the angle is 36 degrees.
+        (
+            DTLZ5,
+            [2 / 3, 0.0, 0.0],
+            [0.625 * math.cos(math.pi / 5), 0.625 * math.sin(math.pi / 5), 1.25 * math.sqrt(3) / 2],
+        ),
+        # g = 1 draws x2 = 1 to 3/4.
+        (DTLZ6, [0.0, 1.0, 1.0], [2 * math.cos(3 * math.pi / 8), 2 * math.sin(3 * math.pi / 8), 0.0]),
+        # g = 1 + 9 * 0.5; sin(3 pi / 2) = -1 and sin(3 pi / 6) = 1
+        (DTLZ7, [0.5, 1 / 6, 0.5], [0.5, 1 / 6, 6.5 * 3 - 1 / 3]),
     ],
 )
 def test_one_point_by_hand(make, x, F):
@@ -27,7 +41,10 @@ def test_one_point_by_hand(make, x, F):
     np.testing.assert_allclose(problem.evaluate(np.array([x]))[0], F, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize(("make", "k"), [(DTLZ1, 5), (DTLZ2, 10), (DTLZ3, 10), (DTLZ4, 10)])
+@pytest.mark.parametrize(
+    ("make", "k"),
+    [(DTLZ1, 5), (DTLZ2, 10), (DTLZ3, 10), (DTLZ4, 10), (DTLZ5, 10), (DTLZ6, 10), (DTLZ7, 20)],
+)
 @pytest.mark.parametrize("n_obj", [2, 3, 5])
 def test_values_of_pymoo(make, k, n_obj):
     problems = pytest.importorskip("pymoo.problems")
@@ -91,3 +108,68 @@ def test_wrong_settings():
             DTLZ2(**settings)
     with pytest.raises(ShapeError, match="reference points"):
         DTLZ2(3).targets([[0.5, 0.5]])
+
+
+@pytest.mark.parametrize("make", [DTLZ5, DTLZ6])
+@pytest.mark.parametrize("n_obj", [2, 3, 5])
+def test_curve(make, n_obj):
+    problem = make(n_obj)
+    position = np.random.default_rng(4).random((50, n_obj - 1))
+    F = problem.evaluate(problem.pareto_set(position))
+    np.testing.assert_allclose(problem.residual(F), 0.0, atol=1e-15)
+    scaled = make(n_obj, base=10.0)
+    np.testing.assert_allclose(scaled.residual(F * scaled.scale), 0.0, atol=1e-14)
+    np.testing.assert_allclose(scaled.front(9), problem.front(9) * scaled.scale)
+
+
+@pytest.mark.parametrize("make", [DTLZ5, DTLZ6])
+def test_the_curve_is_not_the_whole_front_from_four_objectives_on(make):
+    # x1 = 0 and so f4 = 0; of the curve only (1/2, 1/2, 1/sqrt(2), 0) has f4 = 0, and here f1 > 1/2 > f2.
+    problem = make(4)
+    x = np.ones(problem.n_var)
+    x[0], x[2] = 0.0, 0.0
+    F = problem.evaluate(x[None])
+    assert F[0, 3] == 0.0
+    assert F[0, 1] < 0.5
+    assert not (problem.front(2001) <= F).all(axis=1).any()
+    # With three objectives (1 + g) sin(pi / (4 (1 + g))) is never below sin(pi / 4).
+    problem = make(3)
+    X = np.random.default_rng(5).integers(0, 2, (500, problem.n_var)).astype(float)
+    X[:, 0] = np.random.default_rng(6).random(500)
+    curve = problem.front(5001)
+    assert (curve[None] <= problem.evaluate(X)[:, None] + 1e-3).all(axis=2).any(axis=1).all()
+
+
+def test_pieces_of_dtlz7():
+    problem = DTLZ7(3)
+    pieces = problem.front_pieces()
+    np.testing.assert_allclose(pieces, [[0, 0.251412], [0.631627, 0.859401]], atol=1e-6)
+    grid = np.linspace(0.0, 1.0, 61)
+    position = np.array(np.meshgrid(grid, grid)).reshape(2, -1).T
+    F = problem.evaluate(problem.pareto_set(position))
+    np.testing.assert_allclose(problem.residual(F), 0.0, atol=1e-12)
+    # Of a grid the dominated points are those outside the pieces, but for places near an end.
+    each = position[..., None]
+    inside = ((each >= pieces[:, 0]) & (each <= pieces[:, 1])).any(axis=2).all(axis=1)
+    near = (np.abs(position[..., None] - pieces.ravel()).min(axis=2) < 0.02).any(axis=1)
+    np.testing.assert_array_equal((emo.nondominated_ranks(F) == 0)[~near], inside[~near])
+    with pytest.raises(ProblemError, match="scaled DTLZ7"):
+        DTLZ7(3, base=10.0).front()
+
+
+def test_front_of_dtlz7_in_pymoo_is_dominated():
+    theirs = pytest.importorskip("pymoo.problems.many.dtlz")
+    front = theirs.DTLZ7(n_var=23, n_obj=4).pareto_front()[:2000]
+    assert (emo.nondominated_ranks(front) > 0).mean() > 0.3
+
+
+@pytest.mark.parametrize(("n_obj", "volume"), SPHERES)
+def test_hypervolume_of_the_sphere(n_obj, volume):
+    for make in (DTLZ2, DTLZ3, DTLZ4):
+        assert make(n_obj).front_hypervolume([1.1] * n_obj) == pytest.approx(volume, abs=6e-7)
+
+
+@pytest.mark.parametrize(("n_obj", "volume"), PLANES)
+def test_hypervolume_of_the_plane(n_obj, volume):
+    # Normalised by 1/2.
+    assert DTLZ1(n_obj).front_hypervolume([0.55] * n_obj) * 2.0**n_obj == pytest.approx(volume, abs=6e-7)

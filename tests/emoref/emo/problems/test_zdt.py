@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from emoref import emo
-from emoref.emo.problems import ZDT1, ZDT2, ZDT3, ZDT4, ZDT6
+from emoref.emo.problems import ZDT1, ZDT2, ZDT3, ZDT4, ZDT5, ZDT6
 from emoref.errors import ProblemError
 
 ALL = [ZDT1, ZDT2, ZDT3, ZDT4, ZDT6]
@@ -70,6 +70,7 @@ def test_front_is_nondominated_and_attained(make):
 def test_hypervolume_in_the_limit(make, references):
     front = make().pareto_front(100_000)
     for edge, volume in references.items():
+        assert make().front_hypervolume([edge, edge]) == pytest.approx(volume, abs=6e-7)
         assert emo.hypervolume(front, [edge, edge]) == pytest.approx(volume, abs=2e-5)
 
 
@@ -81,3 +82,47 @@ def test_known_numbers():
 def test_too_few_variables():
     with pytest.raises(ProblemError, match="ZDT1 has 1 variables"):
         ZDT1(1)
+
+
+def test_zdt5_by_hand():
+    # Strings: 30 bits with 3 ones; then 5 bits each with 0, 4 and 5 ones: v = 2, 6, 1.
+    problem = ZDT5(4)
+    assert problem.n_var == 45
+    x = [1] * 3 + [0] * 27 + [0] * 5 + [1, 1, 0, 1, 1] + [1] * 5
+    np.testing.assert_allclose(problem.evaluate([x]), [[4.0, 9.0 / 4.0]])
+
+
+def test_zdt5_front():
+    problem = ZDT5()
+    assert problem.n_var == 80
+    front = problem.front()
+    np.testing.assert_allclose(front, [[i, 10.0 / i] for i in range(1, 32)])
+    np.testing.assert_array_equal(problem.evaluate(problem.pareto_set()), front)
+
+
+def test_zdt5_of_pymoo():
+    problems = pytest.importorskip("pymoo.problems")
+    X = np.random.default_rng(0).random((50, 80)) < np.linspace(0.1, 0.95, 50)[:, None]
+    theirs = problems.get_problem("zdt5", normalize=False)
+    np.testing.assert_allclose(ZDT5().evaluate(X), theirs.evaluate(X), rtol=1e-12)
+    # Its true front has a hundred points, of which 31 exist; and it is normalised unless told otherwise.
+    assert (ZDT5().residual(theirs.pareto_front()) > 1e-3).sum() > 60
+    assert problems.get_problem("zdt5").evaluate(X).max() <= 10.0
+
+
+def test_pieces_of_zdt3_beside_pymoo():
+    pytest.importorskip("pymoo.problems")
+    published = [
+        [0, 0.0830015349],
+        [0.182228780, 0.2577623634],
+        [0.4093136748, 0.4538821041],
+        [0.6183967944, 0.6525117038],
+        [0.8233317983, 0.8518328654],
+    ]
+    np.testing.assert_allclose(ZDT3().front_pieces(), published, atol=6e-8)
+
+
+@pytest.mark.parametrize("n_strings", [1, 0, 2.5])
+def test_too_few_strings(n_strings):
+    with pytest.raises(ProblemError, match="ZDT5 has n_strings"):
+        ZDT5(n_strings)

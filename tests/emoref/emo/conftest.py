@@ -1,0 +1,6 @@
+"""Makes the table of algorithms, `algorithm_cases`, importable."""
+
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parent))
