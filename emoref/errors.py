@@ -4,6 +4,9 @@ The kernels' own errors are re-exported, so ``from emoref.errors import ...`` is
 All derive from :class:`EmorefError`; the command line prints their text and ends with exit code 2.
 """
 
+import difflib
+from collections.abc import Iterable
+
 from emoref_kernels.errors import BackendError, DtypeError, EmorefError, ShapeError
 
 __all__ = [
@@ -19,7 +22,24 @@ __all__ = [
     "RunFolderError",
     "ShapeError",
     "TrainingDivergedError",
+    "WorkerError",
+    "suggest",
 ]
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """Return ``'; did you mean "x"?'`` for the nearest known word, or the list of all where none is near.
+
+    Parameters
+    ----------
+    word
+        What was asked for.
+    known
+        What there is.
+    """
+    words = list(known)
+    near = difflib.get_close_matches(word, words, n=1)
+    return f'; did you mean "{near[0]}"?' if near else f"; known: {', '.join(words)}"
 
 
 class DataError(EmorefError):
@@ -48,6 +68,10 @@ class RunFolderError(EmorefError):
 
 class TrainingDivergedError(EmorefError):
     """The loss became NaN or infinite; names epoch, step and learning rate."""
+
+
+class WorkerError(EmorefError):
+    """Workers that cannot be started or reached, or none of which can do its work."""
 
 
 class MissingDependencyError(EmorefError):

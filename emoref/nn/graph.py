@@ -5,7 +5,6 @@ A :class:`Network` holds no numbers but sizes. Its parameters live in a plain di
 (network, dictionary). All shapes are those of one image, without the batch axis.
 """
 
-import difflib
 import math
 import re
 import zlib
@@ -17,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emoref.errors import NetworkError
+from emoref.errors import NetworkError, suggest
 from emoref.nn.ops import OPS, Op, check_attrs
 from emoref.seeding import generator
 
@@ -54,13 +53,6 @@ class Attrs(Mapping[str, Any], Hashable):
 
     def __repr__(self) -> str:
         return repr(dict(self._items))
-
-
-def suggest(word: str, known: Iterable[str]) -> str:
-    """Return ``'; did you mean "x"?'`` for the nearest known word, or the list of all where none is near."""
-    words = list(known)
-    near = difflib.get_close_matches(word, words, n=1)
-    return f'; did you mean "{near[0]}"?' if near else f"; known: {', '.join(words)}"
 
 
 @dataclass(frozen=True)
@@ -325,6 +317,10 @@ class Network:
                 for n in self.nodes
             ],
         }
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What is derived and the read-only attributes of the nodes do not travel between processes.
+        return Network.from_dict, (self.to_dict(),)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Network":

@@ -85,10 +85,21 @@ class BaseSection(Section):
 
 
 class EngineSection(Section):
-    """Which back end computes, on how many threads (0: all cores); results do not depend on the threads."""
+    """Which back end computes, how exactly, on which threads (0: all cores) and where.
+
+    Results depend on `backend` and `exact` only.
+    """
 
     backend: Literal["cpu", "reference"] = "cpu"
-    threads: Annotated[int, Field(ge=0)] = 0
+    threads: Annotated[int, Field(ge=0)] = 0  # 0: all cores
+    workers: Annotated[int, Field(ge=0, le=1024)] = 0  # processes that evaluate candidates; 0: this one does
+    dask: str = ""  # address of a Dask scheduler whose workers evaluate candidates
+    exact: bool = False  # whether 3x3 convolutions do without the fastest technique, whose error is larger
+
+    @property
+    def table(self) -> str:
+        """The back end and its mode, as :func:`emoref_kernels.load_backend` takes them."""
+        return "cpu:exact" if self.exact and self.backend == "cpu" else self.backend
 
 
 class ExperimentConfig(Section):

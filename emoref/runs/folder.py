@@ -37,7 +37,7 @@ except ImportError:  # not on Windows, where two writers are not detected
     fcntl = None  # type: ignore[assignment]
 
 # Results do not depend on these.
-FREE_FIELDS = ("description", "engine.threads")
+FREE_FIELDS = ("description", "engine.threads", "engine.workers", "engine.dask")
 
 
 class RunFolder:
@@ -116,9 +116,9 @@ class RunFolder:
         """Check that ``config.toml`` still says what it said when the run began.
 
         The results already stored belong to the old settings, so a changed file would describe a run that
-        never was. Comments and layout may change, and so may ``description`` and ``engine.threads``; and
-        ``[baselines]`` while none is stored, so that a finished run can be compared afterwards. Folders of
-        versions that kept no record are not checked.
+        never was. Comments and layout may change, and so may ``description``, the engine's threads, workers
+        and Dask address; and ``[baselines]`` while none is stored, so that a finished run can be compared
+        afterwards. Folders of versions that kept no record are not checked.
 
         Raises
         ------

@@ -2,5 +2,6 @@
 
 from emoref.search.evaluator import PopulationEvaluator
 from emoref.search.genome import FilterGenome
+from emoref.search.workers import FAILED, WorkerEvaluator, process_pool
 
-__all__ = ["FilterGenome", "PopulationEvaluator"]
+__all__ = ["FAILED", "FilterGenome", "PopulationEvaluator", "WorkerEvaluator", "process_pool"]

@@ -9,6 +9,7 @@ filters that can only be removed together, so that every genome is a network.
 import math
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -66,6 +67,7 @@ class FilterGenome:
             raise NetworkError(f"layer {unknown[0]!r} cannot be pruned; prunable are {', '.join(prunable)}")
         if not wanted:
             raise NetworkError(f"network {net.name!r} has no layer to prune")
+        self._made_from = (net, tuple(sorted(wanted)), floor_ratio)
         self.names = tuple(name for name in prunable if name in wanted)
         self.sizes = np.array([prunable[name] for name in self.names], dtype=np.int64)
         # The small term keeps e.g. 0.07 * 100 = 7.000000000000001 from being rounded up to 8.
@@ -80,6 +82,9 @@ class FilterGenome:
         self.offsets = np.array(offsets, dtype=np.int64)
         self.index: Mapping[str, NDArray[np.int64]] = MappingProxyType(index)
         self.n_bits = len(bits)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return FilterGenome, self._made_from
 
     def masks(self, row: ArrayLike) -> dict[str, NDArray[np.bool_]]:
         """Return the masks of one genome.

@@ -18,6 +18,7 @@ published in the places that docs/emofp.md names; encoding, constraint, populati
 training recipes are not, and the docstrings below say what emoref uses.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -29,10 +30,11 @@ from emoref import compress, emo
 from emoref.errors import ConfigError
 from emoref.nn import Network
 from emoref.runs.config import ExperimentConfig, PositiveInt, Probability, Section, TrainSection
+from emoref.runs.executors import Workers, workers_of
 from emoref.runs.folder import RunFolder
 from emoref.runs.progress import Progress
 from emoref.runs.store import Generation, SearchStore, front_rows
-from emoref.search import FilterGenome, PopulationEvaluator
+from emoref.search import FAILED, FilterGenome, PopulationEvaluator, WorkerEvaluator
 from emoref.seeding import child_seed
 from emoref.systems import steps
 from emoref.systems.baselines import Baselines, BaselinesSection
@@ -107,8 +109,12 @@ def run(config: OneShotConfig, folder: RunFolder, progress: Progress) -> None:
     baselines = Baselines(config, splits)
     net, params = steps.base_network(config, splits, folder, progress)
     baselines.check(net, params)
-    problem = FilterPruningProblem(net, params, splits, config)
-    store = search(problem, config, folder, progress)
+    report = steps.reporter(folder, progress)
+    problem = FilterPruningProblem(net, params, splits, config, workers_of(config.engine), report)
+    try:
+        store = search(problem, config, folder, progress)
+    finally:
+        problem.close()
     selections = select(store.generations[-1], problem.genome, config.select)
     for index, selection in enumerate(selections):
         fine_tune(index, selection, net, params, problem, splits, config, folder, progress)
@@ -139,15 +145,32 @@ class FilterPruningProblem:
         Its validation images are the fitness images.
     config : OneShotConfig
         Bounds, seed and back end.
+    workers : Workers, optional
+        Who evaluates; by default this process.
+    report : callable, optional
+        Called with one line for each failure of a worker.
     """
 
-    def __init__(self, net: Network, params: Params, splits: Splits, config: OneShotConfig) -> None:
+    def __init__(
+        self,
+        net: Network,
+        params: Params,
+        splits: Splits,
+        config: OneShotConfig,
+        workers: Workers | None = None,
+        report: Callable[[str], None] = lambda text: None,
+    ) -> None:
         self.settings = config.search
         self.genome = FilterGenome(net, floor_ratio=config.search.min_kept_ratio)
         images, labels = steps.fitness_images(splits, config.search.images, config.seed)
         self.images = len(labels)
-        self.evaluator = PopulationEvaluator(
-            net, params, images, labels, self.genome, backend=config.engine.backend
+        evaluated = (net, params, images, labels, self.genome, config.engine.table)
+        self.evaluator: PopulationEvaluator | WorkerEvaluator = (
+            PopulationEvaluator(*evaluated)
+            if workers is None
+            else WorkerEvaluator(
+                *evaluated, make_executor=workers.make_executor, workers=workers.count, report=report
+            )
         )
         self.n_var, self.n_obj = self.genome.n_bits, len(OBJECTIVES)
         self.lower, self.upper, self.kind = 0, 1, "binary"
@@ -165,7 +188,10 @@ class FilterPruningProblem:
         }
 
     def evaluate(self, X: NDArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return objectives (rows, 2) and constraints (rows, 4; feasible: at most 0) of genomes (rows, n)."""
+        """Return objectives (rows, 2) and constraints (rows, 4; feasible: at most 0) of genomes (rows, n).
+
+        The error of a candidate that no worker could evaluate is NaN, which ranks it last.
+        """
         genomes = np.asarray(X, dtype=bool)
         kept = self.genome.kept(genomes)
         wrong = np.full(len(genomes), self.images, dtype=np.int64)
@@ -173,11 +199,16 @@ class FilterPruningProblem:
         wrong[alive] = self.evaluator.wrong_counts(genomes[alive])
 
         f1 = self.genome.remaining_ratio(genomes)
-        f2 = wrong / self.images
+        f2 = np.where(wrong == FAILED, np.nan, wrong / self.images)
         low, high = self.settings.remaining_ratio
         shortfall = self.genome.shortfall(genomes) / self.genome.sizes
         constraints = (shortfall.sum(axis=1), f2 - self.settings.max_error, low - f1, f1 - high)
         return np.column_stack((f1, f2)), np.column_stack(constraints)
+
+    def close(self) -> None:
+        """Let the workers go, if there are any."""
+        if isinstance(self.evaluator, WorkerEvaluator):
+            self.evaluator.close()
 
 
 def search(
@@ -281,7 +312,7 @@ def fine_tune(
         splits,
         config.finetune,
         child_seed(config.seed, "finetune", index),
-        config.engine.backend,
+        config.engine.table,
         folder,
         progress,
     )

@@ -1,6 +1,7 @@
 """The steps that every system shares: split the data, train with checkpoints, measure."""
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -73,6 +74,16 @@ def fitness_images(splits: Splits, count: int, seed: int) -> tuple[NDArray[np.fl
     return chosen.arrays()
 
 
+def reporter(folder: RunFolder, progress: Progress) -> Callable[[str], None]:
+    """Return what writes a line about a worker's failure into the log and shows it."""
+
+    def report(text: str) -> None:
+        folder.log("worker", text=text)
+        progress.note(f"worker: {text}")
+
+    return report
+
+
 def base_network(
     config: ExperimentConfig, splits: Splits, folder: RunFolder, progress: Progress
 ) -> tuple[Network, Params]:
@@ -108,11 +119,11 @@ def base_network(
             splits,
             config.base.train,
             seed,
-            config.engine.backend,
+            config.engine.table,
             folder,
             progress,
         )
-    record = describe(net, params, "base", choice, splits, config.engine.backend, curves)
+    record = describe(net, params, "base", choice, splits, config.engine.table, curves)
     nn.save(folder.base, net, params, extra={"record": record.to_dict()})
     folder.log("base", error=record.validation.error_after)
     progress.note(f"base network: {record.validation.error_after:.2%} validation error")
@@ -295,7 +306,7 @@ def _test_outcome(
     folder: RunFolder,
 ) -> Outcome:
     """Measure one network before and after fine-tuning, and store the outcome in its file."""
-    path, backend = folder.network_file(record.name), config.engine.backend
+    path, backend = folder.network_file(record.name), config.engine.table
     net, params = nn.load(path)
     after = before = nn.evaluate(net, params, *test, backend=backend)
     if record.genome:

@@ -2,6 +2,7 @@
 
 import shutil
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 
 import numba
 import numpy as np
@@ -10,12 +11,13 @@ import pytest
 from emoref import compress, networks, nn
 from emoref.data import load
 from emoref.errors import ConfigError, NetworkError, RunFolderError, TrainingDivergedError
+from emoref.runs import executors
 from emoref.runs.config import apply_overrides
 from emoref.runs.folder import RunFolder
 from emoref.runs.progress import Silent
 from emoref.runs.record import read_network_record, read_run
 from emoref.runs.store import Generation, SearchStore
-from emoref.search import FilterGenome
+from emoref.search import FAILED, FilterGenome, WorkerEvaluator
 from emoref.systems import execute, load_run_config, one_shot, parse_config, steps
 
 
@@ -277,3 +279,27 @@ def test_a_genome_space_smaller_than_the_population(run_tiny, tmp_path):
     assert len(record.generations) == 6
     assert 1 <= len(record.front()) <= 3
     assert record.selected
+
+
+def test_worker_processes_change_no_byte(tiny_run, run_tiny, tmp_path):
+    short = ("search.generations=2", "select.count=1", "select.kept_filters=[]", "finetune.epochs=1")
+    alone = run_tiny(tmp_path / "alone", *short, f'base.file="{tiny_run.base}"')
+    spread = run_tiny(tmp_path / "spread", *short, f'base.file="{tiny_run.base}"', "engine.workers=2")
+    assert spread.search.read_bytes() == alone.search.read_bytes()
+
+
+def test_a_candidate_that_no_worker_can_evaluate_ranks_last(run_tiny, tmp_path, monkeypatch):
+    def counts(self, genomes):
+        found = count(self, genomes)
+        found[0] = FAILED
+        return found
+
+    count = WorkerEvaluator.wrong_counts
+    monkeypatch.setattr(WorkerEvaluator, "wrong_counts", counts)
+    monkeypatch.setattr(executors, "process_pool", ThreadPoolExecutor)
+    small = ("search.generations=1", "select.count=1", "select.kept_filters=[]", "finetune.epochs=1")
+    folder = run_tiny(tmp_path / "run", *small, "base.train.epochs=1", "engine.workers=2")
+    store = SearchStore.open(folder.search)
+    first = store.generations[0]
+    assert np.isnan(first.objectives[:, 1]).sum() == 1
+    assert first.ranks[np.isnan(first.objectives[:, 1])] == first.ranks.max()

@@ -1,0 +1,263 @@
+"""The population evaluator spread over workers: processes of this machine, or any executor's.
+
+Every worker holds an evaluator of its own, made once from what the first task brings along, and computes on
+one thread. A population's new genomes are sorted and cut into as many parts as there are workers, so that
+candidates with equal beginnings stay together. Counts are integers, so they do not depend on who counted.
+
+A part whose worker raises or dies is given out once more. If that fails too, its candidates are tried one by
+one, and a candidate that still fails counts as failed: `FAILED` in place of its count, and a line to
+``report``. Only if nothing at all works is it an error.
+"""
+
+import hashlib
+import multiprocessing
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from emoref.errors import ConfigError, WorkerError
+from emoref.nn import Network
+from emoref.search.evaluator import PopulationEvaluator
+from emoref.search.genome import FilterGenome
+
+__all__ = ["FAILED", "WorkerEvaluator", "process_pool"]
+
+FAILED = -1
+"""Stands for the count of a candidate that no worker could evaluate."""
+
+_Rows = NDArray[np.bool_]
+_REMEMBERED = 100_000
+"""Counts that are kept, those of the newest genomes."""
+
+_NEEDS_SETUP = "needs the setup"
+_evaluators: dict[str, PopulationEvaluator] = {}
+"""In a worker: its evaluator, by the key of its setup. A new setup replaces the old one."""
+
+
+def process_pool(workers: int) -> Executor:
+    """Return a pool of spawned processes.
+
+    Spawned, because a process forked after a parallel region dies in its first one under GNU OpenMP.
+
+    Parameters
+    ----------
+    workers : int
+        Number of processes, at least 1.
+
+    Raises
+    ------
+    ConfigError
+        If the number is below 1.
+    """
+    if workers < 1:
+        raise ConfigError(f"the number of workers must be at least 1, got {workers}")
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+
+
+def count_part(key: str, rows: _Rows, setup: Mapping[str, Any] | None) -> list[int] | str:
+    """Count the wrong predictions of some candidates; the task that runs in a worker.
+
+    Parameters
+    ----------
+    key : str
+        Names the setup.
+    rows : ndarray of bool, shape (n, n_bits)
+        Genomes.
+    setup : mapping, optional
+        Arguments of :class:`~emoref.search.PopulationEvaluator`; needed once a worker.
+
+    Returns
+    -------
+    list of int, or str
+        The counts; a text if this worker has not got the setup yet.
+    """
+    if key not in _evaluators:
+        if setup is None:
+            return _NEEDS_SETUP
+        _evaluators.clear()
+        _evaluators[key] = PopulationEvaluator(**setup)
+    numba.set_num_threads(1)
+    return [int(count) for count in _evaluators[key].wrong_counts(rows)]
+
+
+class WorkerEvaluator:
+    """Wrong predictions of pruned candidates, counted by workers.
+
+    Parameters
+    ----------
+    net, params, images, labels, layout, backend
+        As for :class:`~emoref.search.PopulationEvaluator`.
+    make_executor : callable
+        Returns a new executor; called at the first population, and again if the executor broke down.
+    workers : int
+        Into how many parts a population is cut.
+    report : callable, optional
+        Called with one line for each part or candidate that failed.
+
+    Attributes
+    ----------
+    total : int
+        Number of images.
+
+    Raises
+    ------
+    DataError, ConfigError
+        If the evaluator that each worker is to make would refuse its arguments.
+    """
+
+    def __init__(
+        self,
+        net: Network,
+        params: Mapping[str, NDArray[Any]],
+        images: NDArray[Any],
+        labels: ArrayLike,
+        layout: FilterGenome,
+        backend: str = "cpu",
+        *,
+        make_executor: Callable[[], Executor],
+        workers: int,
+        report: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        if workers < 1:
+            raise ConfigError(f"the number of workers must be at least 1, got {workers}")
+        labels = np.asarray(labels)
+        self._setup = {
+            "net": net,
+            "params": dict(params),
+            "images": images,
+            "labels": labels,
+            "layout": layout,
+            "backend": backend,
+        }
+        PopulationEvaluator(net, params, images[:1], labels[:1], layout, backend)
+        self.total = len(images)
+        self._key = _fingerprint(params, images, labels)
+        self._make_executor, self._workers, self._report = make_executor, workers, report
+        self._executor: Executor | None = None
+        self._known: dict[bytes, int] = {}
+
+    def wrong_counts(self, genomes: ArrayLike) -> NDArray[np.int64]:
+        """Return the wrong predictions of each genome, or `FAILED`.
+
+        Parameters
+        ----------
+        genomes : array_like of bool, shape (n, n_bits)
+            Candidates.
+
+        Raises
+        ------
+        WorkerError
+            If the workers cannot be started or reached, or not one candidate could be evaluated; with the
+            first reason.
+        """
+        rows = np.asarray(genomes, dtype=bool)
+        keys = [row.tobytes() for row in rows]
+        # A failed candidate is not remembered: it may have been the machine's fault.
+        new = {key: row for key, row in zip(keys, rows, strict=True) if key not in self._known}
+        counts = self._count([new[key] for key in sorted(new)])
+        found = dict(zip(sorted(new), counts, strict=True))
+        self._known.update({key: count for key, count in found.items() if count != FAILED})
+        counted = np.array([self._known.get(key, FAILED) for key in keys], dtype=np.int64)
+        for key in list(self._known)[: max(0, len(self._known) - _REMEMBERED)]:
+            del self._known[key]
+        return counted
+
+    def close(self) -> None:
+        """Let the workers go."""
+        if self._executor is not None:
+            self._executor.shutdown()
+            self._executor = None
+
+    def __enter__(self) -> "WorkerEvaluator":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # ------------------------------------------------------------------------------------- giving out
+
+    def _count(self, rows: Sequence[_Rows]) -> list[int]:
+        """Count distinct genomes in sorted order: in parts, failed parts again, then one by one."""
+        if not rows:
+            return []
+        parts = [list(part) for part in np.array_split(np.arange(len(rows)), min(self._workers, len(rows)))]
+        counts, failures = [FAILED] * len(rows), []
+        for attempt, what in enumerate(("given out again", "tried one by one", "ranked last")):
+            failed = []
+            for part, outcome in zip(parts, self._run_parts(rows, parts), strict=True):
+                if isinstance(outcome, Exception):
+                    failed.append(part)
+                    failures.append(outcome)
+                    self._report(f"{_named(part, rows)}: {_reason(outcome)}; {what}")
+                else:
+                    for place, count in zip(part, outcome, strict=True):
+                        counts[place] = count
+            parts = [[place] for part in failed for place in part] if attempt == 1 else failed
+            if not parts:
+                return counts
+        if all(count == FAILED for count in counts):
+            raise WorkerError(
+                f"no worker could evaluate any of {len(rows)} candidates; the first reason: "
+                f"{_reason(failures[0])}"
+            )
+        return counts
+
+    def _run_parts(self, rows: Sequence[_Rows], parts: Sequence[Sequence[int]]) -> list[Any]:
+        """Return for each part its counts, or the exception that it ended in."""
+        matrices = [np.array([rows[place] for place in part]) for part in parts]
+        outcomes = [self._outcome(future) for future in [self._submit(matrix) for matrix in matrices]]
+        # A worker that has just started asks for the setup. One after another: each may be a new one.
+        for place, matrix in enumerate(matrices):
+            if outcomes[place] == _NEEDS_SETUP:
+                outcomes[place] = self._submit(matrix, self._setup)
+        outcomes = [self._outcome(o) if not isinstance(o, list | Exception) else o for o in outcomes]
+        if any(_is_broken(outcome) for outcome in outcomes):
+            self.close()
+        return outcomes
+
+    def _submit(self, matrix: _Rows, setup: Mapping[str, Any] | None = None) -> Any:
+        try:
+            if self._executor is None:
+                self._executor = self._make_executor()
+            return self._executor.submit(count_part, self._key, matrix, setup)
+        except (OSError, RuntimeError) as error:  # a broken pool is a RuntimeError
+            return error
+
+    def _outcome(self, future: Any) -> Any:
+        if not hasattr(future, "result"):
+            return future
+        try:
+            return future.result()
+        except Exception as error:  # a worker may raise anything; what it was is reported
+            return error
+
+
+def _fingerprint(params: Mapping[str, NDArray[Any]], images: NDArray[Any], labels: NDArray[Any]) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for name in sorted(params):
+        digest.update(name.encode())
+        digest.update(params[name].tobytes())
+    digest.update(images.tobytes())
+    digest.update(labels.tobytes())
+    return digest.hexdigest()
+
+
+def _is_broken(outcome: Any) -> bool:
+    """Return whether an executor gave up, rather than one of its tasks."""
+    return isinstance(outcome, Exception) and "Broken" in type(outcome).__name__
+
+
+def _reason(error: Exception) -> str:
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
+
+
+def _named(part: Sequence[int], rows: Sequence[_Rows]) -> str:
+    if len(part) > 1:
+        return f"{len(part)} candidates"
+    row = rows[part[0]]
+    return f"candidate with {int(row.sum())} of {row.size} filters ({np.packbits(row).tobytes().hex()[:32]})"
