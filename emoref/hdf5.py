@@ -33,6 +33,7 @@ __all__ = [
     "write_array",
     "write_atomic",
     "write_attributes",
+    "write_bytes_atomic",
     "write_json",
 ]
 
@@ -60,12 +61,40 @@ def write_atomic(path: str | os.PathLike[str], fill: Callable[[h5py.File], None]
     FileFormatError
         If the file cannot be written (no such folder, no permission, disk full).
     """
+    _replace(path, lambda raw: _fill_through(_Sink(raw), fill))
+
+
+def write_bytes_atomic(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write `data` to a file of another format than HDF5, so that it is there completely or not at all.
+
+    Parameters
+    ----------
+    path : path
+        The file; replaced if it exists. Its folder must exist.
+    data : bytes
+        All of its content.
+
+    Raises
+    ------
+    FileFormatError
+        If the file cannot be written (no such folder, no permission, disk full).
+    """
+
+    def write(raw: io.FileIO) -> None:
+        view = memoryview(data)
+        while len(view):
+            view = view[raw.write(view) :]
+
+    _replace(path, write)
+
+
+def _replace(path: str | os.PathLike[str], write: Callable[[io.FileIO], None]) -> None:
+    """Let `write` fill a temporary file beside the target, which then takes its place."""
     target = Path(path)
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
         with open(temporary, "wb+", buffering=0) as raw:
-            sink = _Sink(raw)
-            _fill_through(sink, fill)
+            write(raw)
             os.fsync(raw.fileno())
         os.replace(temporary, target)
         _sync_folder(target.parent)
