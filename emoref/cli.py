@@ -6,7 +6,7 @@ Ctrl-C stops cleanly (exit code 130) and says how to go on.
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from rich.console import Console
@@ -35,6 +35,15 @@ OutOption = Annotated[Path | None, typer.Option("--out", help="The run folder to
 SeedOption = Annotated[int | None, typer.Option("--seed", min=0, help="The run's seed.")]
 BackendOption = Annotated[str | None, typer.Option("--backend", help="cpu or reference.")]
 ThreadsOption = Annotated[int | None, typer.Option("--threads", min=1, help="Number of threads.")]
+ExactOption = Annotated[
+    bool, typer.Option("--exact", help="Convolve with the smallest error, not the shortest time.")
+]
+WorkersOption = Annotated[
+    int | None, typer.Option("--workers", min=1, help="Processes that evaluate candidates, one thread each.")
+]
+DaskOption = Annotated[
+    str | None, typer.Option("--dask", metavar="ADDRESS", help="Dask scheduler whose workers evaluate them.")
+]
 
 
 def _version(value: bool) -> None:
@@ -54,7 +63,7 @@ def _main_options(
 @app.command()
 def demo(out: OutOption = None, seed: SeedOption = None, threads: ThreadsOption = None) -> None:
     """Train, search, fine-tune and report on the embedded images: a minute or two on a laptop."""
-    _start("demo", out or _free_folder(Path("emoref-demo")), [], seed, None, threads)
+    _start("demo", out or _free_folder(Path("emoref-demo")), [], seed, None, _Means(threads))
 
 
 @app.command()
@@ -64,22 +73,29 @@ def run(
     out: OutOption = None,
     backend: BackendOption = None,
     threads: ThreadsOption = None,
+    workers: WorkersOption = None,
+    dask: DaskOption = None,
     seed: SeedOption = None,
+    exact: ExactOption = False,
 ) -> None:
     """Run one experiment into a run folder."""
-    _start(config, out, settings or [], seed, backend, threads)
+    settings = [*(settings or []), *(["engine.exact=true"] if exact else [])]
+    _start(config, out, settings, seed, backend, _Means(threads, workers, dask))
 
 
 @app.command()
 def resume(
-    folder: Annotated[Path, typer.Argument(help="A run folder.")], threads: ThreadsOption = None
+    folder: Annotated[Path, typer.Argument(help="A run folder.")],
+    threads: ThreadsOption = None,
+    workers: WorkersOption = None,
+    dask: DaskOption = None,
 ) -> None:
     """Go on with an interrupted run; the result is the same as uninterrupted."""
     from emoref.runs.folder import RunFolder
     from emoref.systems import load_run_config
 
     run_folder = RunFolder.open(folder)
-    _execute(run_folder, load_run_config(run_folder), threads)
+    _execute(run_folder, load_run_config(run_folder), _Means(threads, workers, dask))
 
 
 @app.command()
@@ -170,12 +186,21 @@ def data_get(
 
 
 @app.command()
-def info() -> None:
-    """Show versions, threads and back ends."""
+def info(
+    plan: Annotated[
+        str | None, typer.Option("--plan", metavar="NETWORK", help="How its convolutions are computed.")
+    ] = None,
+    exact: ExactOption = False,
+) -> None:
+    """Show versions, threads and back ends, or how a network's convolutions are computed."""
+    if plan is not None:
+        _show_plan(plan, "exact" if exact else "fast")
+        return
     import numba
     import numpy as np
 
     from emoref.runs.provenance import machine, versions
+    from emoref.runs.warmup import read_start_times
     from emoref_kernels import backend_names, load_backend
 
     load_backend("cpu").relu(np.zeros((1, 1), np.float32))  # the threading layer is chosen at the first use
@@ -184,37 +209,131 @@ def info() -> None:
         table.add_row(name, str(value))
     table.add_row("threads", f"{numba.get_num_threads()} ({numba.threading_layer()})")
     table.add_row("back ends", ", ".join(backend_names()))
+    times = read_start_times()
+    table.add_row("engine", _start_line(times) if times else "start not measured; run 'emoref warmup'")
     _out.print(table)
+
+
+@app.command()
+def warmup() -> None:
+    """Compile what the engine needs, so that no run waits for it, and measure both starts."""
+    from emoref.runs.warmup import warm_up
+
+    with _err.status("compiling ..."):
+        times = warm_up()
+    for name, seconds in times.parts_s.items():
+        _out.print(f"{name:30}{seconds:8.1f} s", highlight=False, markup=False)
+    _out.print(_start_line(times), highlight=False, markup=False)
+
+
+def _show_plan(name: str, mode: str) -> None:
+    from emoref.networks import build
+    from emoref.nn.plan import LayerPlan, convolution_plans
+
+    titles = tuple(title.replace("_", " ") for title in LayerPlan._fields)
+    rows = [titles, *convolution_plans(build(name), mode)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(titles))]
+    for row in rows:
+        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        _out.print(line.rstrip(), highlight=False, markup=False, soft_wrap=True)
+
+
+def _start_line(times: Any) -> str:
+    return f"first start {times.first_s:.1f} s, again {times.again_s:.1f} s"
 
 
 @app.command()
 def verify(
     backend: BackendOption = None,
     against: Annotated[
-        str | None, typer.Option("--against", help="Compare with another library: torch.")
+        str | None,
+        typer.Option(
+            "--against",
+            help="Check a library instead: torch, pymoo, deap, pygmo, or emoref's own algorithms.",
+        ),
     ] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Run the published tables of NSGA-II and -III.")
+    ] = False,
+    rows: Annotated[
+        str, typer.Option("--rows", metavar="NAMES", help="With --full: these, e.g. DTLZ1,scaled.")
+    ] = "",
+    objectives: Annotated[
+        str, typer.Option("--objectives", metavar="NUMBERS", help="With --full: these, e.g. 3,5.")
+    ] = "",
+    entrants: Annotated[
+        str, typer.Option("--entrants", metavar="NAMES", help="With --full: these, e.g. nsga3,nsga2.")
+    ] = "",
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="With --full: number of seeds.")] = 20,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="With --full: number of processes.")] = 1,
+    results: Annotated[
+        Path, typer.Option("--results", help="With --full: the file of results, to go on with.")
+    ] = Path("emoref-trials.jsonl"),
+    table: Annotated[Path, typer.Option("--table", help="With --full: the page to write.")] = Path(
+        "docs/nsga3-table.md"
+    ),
 ) -> None:
-    """Check this installation against recorded values; exit code 1 if a check fails."""
+    """Check this installation, or another library; exit code 1 if a check of emoref fails."""
+    if full:
+        options = {"rows": _names(rows), "objectives": _numbers(objectives), "entrants": _names(entrants)}
+        _verify_full({**options, "seeds": seeds, "workers": workers, "results": results, "table": table})
+        return
     from emoref.verify import verify as checks
+    from emoref.verify.display import remarks, result_tables
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for title in ("checked", "operation", "cases", "worst error", "tolerance", ""):
-        table.add_column(title, justify="right" if title in ("cases", "worst error", "tolerance") else "left")
-    results = []
+    found = []
     with _err.status("checking ..."):
         for result in checks(backend=backend, against=against):
-            results.append(result)
-            error, tolerance = f"{result.worst_error:.1e}", f"{result.tolerance:.0e}"
-            verdict = "pass" if result.passed else "FAIL"
-            table.add_row(result.subject, result.check, str(result.cases), error, tolerance, verdict)
-    _out.print(table)
-    failed = [result for result in results if not result.passed]
-    for result in failed:
-        where = f"{result.subject}, {result.check}: worst in {result.worst_case}"
-        _out.print(where, highlight=False, markup=False, soft_wrap=True)
-    _out.print(f"{len(results) - len(failed)} of {len(results)} checks passed", highlight=False)
+            found.append(result)
+    for shown in result_tables(found):
+        _out.print(shown)
+    for remark in remarks(found):
+        _out.print(remark, highlight=False, markup=False, soft_wrap=True)
+    if any(result.is_our_failure for result in found):
+        raise typer.Exit(1)
+
+
+def _verify_full(options: dict[str, Any]) -> None:
+    from emoref.runs.progress import for_console
+    from emoref.verify.display import full_table
+    from emoref.verify.full import verify_full
+
+    progress = for_console(_err)
+    try:
+        lines = verify_full(**options, progress=progress)
+    except KeyboardInterrupt:
+        progress.close()
+        hint = f"emoref: stopped; {options['results']} holds what was finished, the same command goes on"
+        _err.print(hint, highlight=False, markup=False, soft_wrap=True)
+        raise typer.Exit(130) from None
+    finally:
+        progress.close()
+    _out.print(full_table(lines))
+    failed = [line for line in lines if line.passed is False]
+    judged = [line for line in lines if line.passed is not None]
+    _out.print(f"{len(judged) - len(failed)} of {len(judged)} judged rows pass", highlight=False)
+    _out.print(f"page: {options['table']}", highlight=False, markup=False, soft_wrap=True)
     if failed:
         raise typer.Exit(1)
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        return [int(name) for name in _names(text)]
+    except ValueError:
+        raise ConfigError(f"--objectives {text}: give whole numbers, separated by commas") from None
+
+
+class _Means(NamedTuple):
+    """What a command gives beside the configuration; the result does not depend on it."""
+
+    threads: int | None = None
+    workers: int | None = None
+    dask: str | None = None
 
 
 def _start(
@@ -223,7 +342,7 @@ def _start(
     settings: list[str],
     seed: int | None,
     backend: str | None,
-    threads: int | None,
+    means: _Means,
 ) -> None:
     from emoref.runs.config import apply_overrides, read_table, to_toml
     from emoref.runs.folder import RunFolder
@@ -234,18 +353,20 @@ def _start(
     settings += [f'engine.backend="{backend}"'] if backend is not None else []
     config = parse_config(apply_overrides(read_table(source), settings), where=source)
     folder = out or Path("emoref-runs") / f"{config.name}-seed{config.seed}"
-    _execute(RunFolder.create(folder, to_toml(config)), config, threads)
+    _execute(RunFolder.create(folder, to_toml(config)), config, means)
 
 
-def _execute(folder: Any, config: Any, threads: int | None) -> None:
+def _execute(folder: Any, config: Any, means: _Means) -> None:
     from emoref.runs.progress import for_console
     from emoref.systems import execute
 
-    _set_threads(threads or config.engine.threads)
+    _set_threads(means.threads or config.engine.threads)
+    chosen = {"workers": means.workers, "dask": means.dask}
+    engine = config.engine.model_copy(update={k: v for k, v in chosen.items() if v is not None})
     progress = for_console(_err)
     try:
         with folder.writing():
-            execute(config, folder, progress)
+            execute(config.model_copy(update={"engine": engine}), folder, progress)
     except KeyboardInterrupt:
         progress.close()
         hint = f"emoref: stopped; go on with: emoref resume {folder.path}"

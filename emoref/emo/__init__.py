@@ -123,6 +123,7 @@ from emoref.emo.theta_dea import (
     theta_ranks,
     theta_selection,
 )
+from emoref.emo.trace import Trace, TraceRecord, load_trace, survival_reasons
 from emoref.emo.unsga3 import UNSGA3, niching_tournament
 
 __all__ = [
@@ -166,6 +167,8 @@ __all__ = [
     "Survival",
     "ThetaDEA",
     "ThetaSurvival",
+    "Trace",
+    "TraceRecord",
     "UniformCrossover",
     "Variables",
     "achievement",
@@ -207,6 +210,7 @@ __all__ = [
     "knee",
     "latin_hypercube",
     "layer_crossover",
+    "load_trace",
     "magnitude_ladder",
     "mask_crossover",
     "mask_mutation",
@@ -245,6 +249,7 @@ __all__ = [
     "spacing",
     "sparse_selection",
     "spread",
+    "survival_reasons",
     "tchebycheff",
     "theta_fitness",
     "theta_ranks",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-__all__ = ["CheckResult", "relative_error"]
+__all__ = ["CheckResult", "Finding", "relative_error"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,46 @@ class CheckResult:
     def passed(self) -> bool:
         """Whether the worst error is within the tolerance."""
         return self.worst_error <= self.tolerance
+
+    @property
+    def is_our_failure(self) -> bool:
+        """Whether something is wrong with this installation, or with the golden values."""
+        return not self.passed
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Outcome of one property, checked on one library.
+
+    Attributes
+    ----------
+    subject : str
+        The library with its version, e.g. ``"pymoo 0.6.2"``.
+    check : str
+        The property in words.
+    cases : int
+        Number of cases tried, those on the way to the smallest counter-example not counted.
+    counter_example : str
+        The smallest case found for which the property does not hold, and what happened; empty if it holds.
+    ours : bool
+        Whether the library is emoref itself, with settings that promise the property.
+    """
+
+    subject: str
+    check: str
+    cases: int
+    counter_example: str = ""
+    ours: bool = False
+
+    @property
+    def passed(self) -> bool:
+        """Whether no counter-example was found."""
+        return not self.counter_example
+
+    @property
+    def is_our_failure(self) -> bool:
+        """Whether something is wrong with this installation; not if another library fails."""
+        return self.ours and not self.passed
 
 
 def relative_error(actual: ArrayLike, expected: ArrayLike) -> float:

@@ -1,22 +1,26 @@
 """The registry of checks, and :func:`verify`, which runs them.
 
-Two kinds of suites exist today: every back end of the kernels, and every peer library of :data:`PEERS`. Each
-yields :class:`~emoref.verify.records.CheckResult` records; whoever adds a peer adds one entry here.
+Two kinds of suites exist: every back end of the kernels, and every peer library of :data:`PEERS`. Each yields
+records: :class:`~emoref.verify.records.CheckResult` where values are compared,
+:class:`~emoref.verify.records.Finding` where properties are tried. Whoever adds a peer adds one entry here,
+or in `emoref.verify.conformance.adapters`.
 """
 
-import importlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from numpy.typing import NDArray
 
-from emoref.errors import BackendError, ConfigError, MissingDependencyError
+from emoref.errors import BackendError, ConfigError
 from emoref.nn.graph import suggest
 from emoref.verify import torch_peer
+from emoref.verify.conformance import check_library
+from emoref.verify.conformance.adapters import ADAPTERS, load_library
 from emoref.verify.golden import Golden, GoldenCase, load_golden
 from emoref.verify.operations import OPERATIONS
-from emoref.verify.records import CheckResult, relative_error
+from emoref.verify.peer import Peer
+from emoref.verify.records import CheckResult, Finding, relative_error
 from emoref.verify.replay import replay
 from emoref_kernels import Backend, backend_names, load_backend
 
@@ -87,51 +91,6 @@ def _compare_training(
     return CheckResult(subject, TRAINING_CHECK, 1, errors[where], tolerance, where if errors[where] else "")
 
 
-@dataclass(frozen=True)
-class Peer:
-    """Another library that the golden file can be compared with.
-
-    Attributes
-    ----------
-    name : str
-        What to import, and what ``--against`` takes.
-    extra : str
-        The extra of emoref that installs it.
-    run : callable
-        Yields the results of comparing the library with a golden file.
-    """
-
-    name: str
-    extra: str
-    run: Callable[[Golden], Iterator[CheckResult]]
-
-    def check(self, golden: Golden) -> Iterator[CheckResult]:
-        """Compare the library with a golden file.
-
-        Parameters
-        ----------
-        golden : Golden
-            What is right.
-
-        Yields
-        ------
-        CheckResult
-            One for each comparison.
-
-        Raises
-        ------
-        MissingDependencyError
-            If the library is not installed; names the extra.
-        """
-        try:
-            importlib.import_module(self.name)
-        except ImportError:
-            raise MissingDependencyError(
-                f'{self.name} is not installed; install it with: pip install "emoref[{self.extra}]"'
-            ) from None
-        yield from self.run(golden)
-
-
 def _check_torch(golden: Golden) -> Iterator[CheckResult]:
     subject = "torch (float64)"
     for name in torch_peer.OPERATIONS:
@@ -141,8 +100,24 @@ def _check_torch(golden: Golden) -> Iterator[CheckResult]:
     yield _compare_training(subject, golden, actual, _TRAINING_TOLERANCES["float64"])
 
 
-PEERS: dict[str, Peer] = {peer.name: peer for peer in (Peer("torch", "oracles", _check_torch),)}
-"""Every library that can be compared with, by name."""
+def _check_properties(name: str, golden: Golden) -> Iterator[Finding]:
+    yield from check_library(load_library(name))
+
+
+PEERS: dict[str, Peer] = {
+    "torch": Peer("torch", "oracles", _check_torch),
+    **{
+        adapter.name: Peer(
+            adapter.name, adapter.extra, partial(_check_properties, adapter.name), adapter.module
+        )
+        for adapter in ADAPTERS.values()
+    },
+}
+"""Every library that can be compared with, by name.
+
+PyTorch is compared with the golden values of the kernels; the others are tried on the properties of
+`emoref.verify.conformance`.
+"""
 
 
 def available_backends() -> tuple[Backend, ...]:
@@ -158,21 +133,22 @@ def available_backends() -> tuple[Backend, ...]:
 
 def verify(
     backend: str | None = None, against: str | None = None, golden: Golden | None = None
-) -> Iterator[CheckResult]:
-    """Check this installation against recorded values.
+) -> Iterator[CheckResult | Finding]:
+    """Check this installation against recorded values, or another library.
 
     Parameters
     ----------
     backend : str, optional
         Check this back end; all that this machine can run, if neither `backend` nor `against` is given.
     against : str, optional
-        A key of :data:`PEERS`: compare the same values with that library's functions.
+        A key of :data:`PEERS`: compare the same values with that library's functions, or try the properties
+        of multi-objective algorithms on it.
     golden : Golden, optional
         What is right; by default the file that ships with emoref.
 
     Returns
     -------
-    iterator of CheckResult
+    iterator of CheckResult or Finding
         One record for each check; a check runs when its record is asked for.
 
     Raises
@@ -198,7 +174,7 @@ def verify(
     return _run(backends, PEERS[against] if against is not None else None, right)
 
 
-def _run(backends: tuple[Backend, ...], peer: Peer | None, golden: Golden) -> Iterator[CheckResult]:
+def _run(backends: tuple[Backend, ...], peer: Peer | None, golden: Golden) -> Iterator[CheckResult | Finding]:
     for backend in backends:
         yield from check_backend(backend, golden)
     if peer is not None:

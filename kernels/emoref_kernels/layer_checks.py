@@ -19,6 +19,7 @@ def check_batch_norm(
     x: NDArray[Any],
     vectors: Mapping[str, NDArray[Any]],
     dy: NDArray[Any] | None = None,
+    y: NDArray[Any] | None = None,
     *,
     batch_statistics: bool = False,
     float64: bool,
@@ -33,17 +34,20 @@ def check_batch_norm(
         Name and array of each argument that has one value a channel.
     dy
         Gradient of the result, of x's shape; None where there is none.
+    y
+        Result of the ReLU behind, of x's shape; None where there is none.
     batch_statistics
         Whether statistics of the batch are computed, so that it must not be empty.
     float64
         Whether the back end computes in float64 too.
     """
-    check_float({"x": x, **vectors, "dy": dy}, float64=float64)
+    check_float({"x": x, **vectors, "dy": dy, "y": y}, float64=float64)
     check_dimensions("x", x, (2, 4))
     for name, vector in vectors.items():
         check_shape(name, vector, (x.shape[1],), f"one value a channel of x {x.shape}")
-    if dy is not None:
-        check_shape("dy", dy, x.shape, "the shape of x")
+    for name, array in (("dy", dy), ("y", y)):
+        if array is not None:
+            check_shape(name, array, x.shape, "the shape of x")
     if batch_statistics and x.shape[0] == 0:
         raise ShapeError(f"x has shape {x.shape}; an empty batch has no mean and no variance")
 

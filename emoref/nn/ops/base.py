@@ -78,6 +78,9 @@ class Context:
         Source of dropout masks; needed in training mode by networks with dropout.
     needs_input_grad : bool
         False where nobody asks for the gradient of the node's inputs (the first layer): it is not computed.
+    with_relu : bool
+        A batch norm in training mode does the work of the ReLU behind it in the same pass; the ReLU then
+        passes on what it gets.
     saved : tuple
         The operation's own notes between forward and backward.
     buffer_updates : dict
@@ -88,6 +91,7 @@ class Context:
     train: bool = False
     rng: np.random.Generator | None = None
     needs_input_grad: bool = True
+    with_relu: bool = False
     saved: tuple[Any, ...] = ()
     buffer_updates: dict[str, Array] = field(default_factory=dict)
 

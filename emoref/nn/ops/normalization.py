@@ -40,10 +40,10 @@ class BatchNorm(Op):
         gamma, beta = params[f"{name}.gamma"], params[f"{name}.beta"]
         if not ctx.train:
             mean, var = params[f"{name}.running_mean"], params[f"{name}.running_var"]
-            ctx.saved = (x, mean, var)
+            ctx.saved = (x, mean, var, None)
             return k.batch_norm(x, gamma, beta, mean, var, eps)
-        y, mean, var = k.batch_norm_train(x, gamma, beta, eps)
-        ctx.saved = (x, mean, var)
+        y, mean, var = k.batch_norm_train(x, gamma, beta, eps, ctx.with_relu)
+        ctx.saved = (x, mean, var, y if ctx.with_relu else None)
         values = x.size // x.shape[1]
         unbiased = var * (values / max(values - 1, 1))
         for leaf, new in (("running_mean", mean), ("running_var", unbiased)):
@@ -54,10 +54,13 @@ class BatchNorm(Op):
     def backward(
         self, k: Any, node: "Node", params: Params, dy: Array, ctx: Context
     ) -> tuple[list[Array | None], dict[str, Array]]:
-        x, mean, var = ctx.saved
-        name = node.name
-        grad = k.batch_norm_train_grad if ctx.train else k.batch_norm_grad
-        dx, dgamma, dbeta = grad(dy, x, params[f"{name}.gamma"], mean, var, node.attrs["eps"])
+        x, mean, var, y = ctx.saved
+        name, eps = node.name, node.attrs["eps"]
+        gamma = params[f"{name}.gamma"]
+        if ctx.train:
+            dx, dgamma, dbeta = k.batch_norm_train_grad(dy, x, gamma, mean, var, eps, y)
+        else:
+            dx, dgamma, dbeta = k.batch_norm_grad(dy, x, gamma, mean, var, eps)
         return [dx], {f"{name}.gamma": dgamma, f"{name}.beta": dbeta}
 
 

@@ -20,6 +20,9 @@ from emoref_kernels.cpu.jit import jit
 
 Array = NDArray[Any]
 
+_ZERO = np.float32(0)
+_NO_FLOOR = np.float32(-np.inf)
+
 
 @jit(parallel=True)
 def _normalise(x, mean, scale, beta, y):
@@ -33,7 +36,7 @@ def _normalise(x, mean, scale, beta, y):
 
 
 @jit(parallel=True, fastmath={"reassoc", "contract"})
-def _normalise_by_batch(x, gamma, beta, eps, y, mean, var):
+def _normalise_by_batch(x, gamma, beta, eps, floor, y, mean, var):
     batch, channels, pixels = x.shape
     count = batch * pixels
     for c in prange(channels):
@@ -52,7 +55,9 @@ def _normalise_by_batch(x, gamma, beta, eps, y, mean, var):
         centre, factor, shift = mean[c], np.float32(gamma[c] / np.sqrt(var[c] + eps)), beta[c]
         for n in range(batch):
             for p in range(pixels):
-                y[n, c, p] = (x[n, c, p] - centre) * factor + shift
+                value = (x[n, c, p] - centre) * factor + shift
+                # A NaN fails the comparison and goes through.
+                y[n, c, p] = floor if value <= floor else value
 
 
 @jit(parallel=True, fastmath={"reassoc", "contract"})
@@ -84,6 +89,32 @@ def _gradients(dy, x, gamma, mean, var, eps, through_statistics, dx, dgamma, dbe
                     dx[n, c, p] = factor * dy[n, c, p]
 
 
+@jit(parallel=True, fastmath={"reassoc", "contract"})
+def _gradients_behind_relu(dy, y, x, gamma, mean, var, eps, dx, dgamma, dbeta):
+    """Do what `_gradients` does through the statistics, for the gradient that ReLU lets through."""
+    batch, channels, pixels = x.shape
+    count = batch * pixels
+    for c in prange(channels):
+        centre = mean[c]
+        inverse = 1.0 / np.sqrt(var[c] + eps)
+        sum_dy = 0.0
+        sum_product = 0.0
+        for n in range(batch):
+            for p in range(pixels):
+                gradient = np.float64(_ZERO if y[n, c, p] <= _ZERO else dy[n, c, p])
+                sum_dy += gradient
+                sum_product += gradient * (x[n, c, p] - centre)
+        dbeta[c] = sum_dy
+        dgamma[c] = sum_product * inverse
+        factor = np.float32(gamma[c] * inverse)
+        mean_dy = np.float32(sum_dy / count)
+        slope = np.float32(sum_product * inverse * inverse / count)
+        for n in range(batch):
+            for p in range(pixels):
+                gradient = _ZERO if y[n, c, p] <= _ZERO else dy[n, c, p]
+                dx[n, c, p] = factor * (gradient - mean_dy - (x[n, c, p] - centre) * slope)
+
+
 def _planes(x: Array) -> Array:
     """See (N, C, H, W) or (N, C) as a C-contiguous (N, C, P)."""
     pixels = x.shape[2] * x.shape[3] if x.ndim == 4 else 1
@@ -99,23 +130,32 @@ def batch_norm(x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps
     return y
 
 
-def batch_norm_train(x: Array, gamma: Array, beta: Array, eps: float = 1e-5) -> tuple[Array, Array, Array]:
+def batch_norm_train(
+    x: Array, gamma: Array, beta: Array, eps: float = 1e-5, relu: bool = False
+) -> tuple[Array, Array, Array]:
     """Normalise with the batch's own statistics; see `emoref_kernels.reference.batch_norm_train`."""
     layer_checks.check_batch_norm(x, {"gamma": gamma, "beta": beta}, batch_statistics=True, float64=False)
     y = np.empty(x.shape, dtype=np.float32)
     mean, var = np.empty(x.shape[1], dtype=np.float32), np.empty(x.shape[1], dtype=np.float32)
     gamma, beta = np.ascontiguousarray(gamma), np.ascontiguousarray(beta)
-    _normalise_by_batch(_planes(x), gamma, beta, float(eps), _planes(y), mean, var)
+    floor = _ZERO if relu else _NO_FLOOR
+    _normalise_by_batch(_planes(x), gamma, beta, float(eps), floor, _planes(y), mean, var)
     return y, mean, var
 
 
 def batch_norm_train_grad(
-    dy: Array, x: Array, gamma: Array, mean: Array, var: Array, eps: float = 1e-5
+    dy: Array,
+    x: Array,
+    gamma: Array,
+    mean: Array,
+    var: Array,
+    eps: float = 1e-5,
+    y: Array | None = None,
 ) -> tuple[Array, Array, Array]:
     """Return the gradients of ``batch_norm_train``; see `emoref_kernels.reference.batch_norm_train_grad`."""
     vectors = {"gamma": gamma, "mean": mean, "var": var}
-    layer_checks.check_batch_norm(x, vectors, dy, batch_statistics=True, float64=False)
-    return _all_gradients(dy, x, gamma, mean, var, eps, through_statistics=True)
+    layer_checks.check_batch_norm(x, vectors, dy, y, batch_statistics=True, float64=False)
+    return _all_gradients(dy, x, gamma, mean, var, eps, y, through_statistics=True)
 
 
 def batch_norm_grad(
@@ -123,16 +163,25 @@ def batch_norm_grad(
 ) -> tuple[Array, Array, Array]:
     """Return the gradients of ``batch_norm``; see `emoref_kernels.reference.batch_norm_grad`."""
     layer_checks.check_batch_norm(x, {"gamma": gamma, "mean": mean, "var": var}, dy, float64=False)
-    return _all_gradients(dy, x, gamma, mean, var, eps, through_statistics=False)
+    return _all_gradients(dy, x, gamma, mean, var, eps, None, through_statistics=False)
 
 
 def _all_gradients(
-    dy: Array, x: Array, gamma: Array, mean: Array, var: Array, eps: float, through_statistics: bool
+    dy: Array,
+    x: Array,
+    gamma: Array,
+    mean: Array,
+    var: Array,
+    eps: float,
+    y: Array | None,
+    through_statistics: bool,
 ) -> tuple[Array, Array, Array]:
     dx = np.empty(x.shape, dtype=np.float32)
     dgamma, dbeta = np.empty(x.shape[1], dtype=np.float32), np.empty(x.shape[1], dtype=np.float32)
-    gamma, mean, var = (np.ascontiguousarray(vector) for vector in (gamma, mean, var))
-    _gradients(
-        _planes(dy), _planes(x), gamma, mean, var, float(eps), through_statistics, _planes(dx), dgamma, dbeta
-    )
+    vectors = [np.ascontiguousarray(vector) for vector in (gamma, mean, var)]
+    results = (_planes(dx), dgamma, dbeta)
+    if y is None:
+        _gradients(_planes(dy), _planes(x), *vectors, float(eps), through_statistics, *results)
+    else:
+        _gradients_behind_relu(_planes(dy), _planes(y), _planes(x), *vectors, float(eps), *results)
     return dx, dgamma, dbeta

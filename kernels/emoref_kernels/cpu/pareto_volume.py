@@ -3,7 +3,7 @@
 Every method sweeps the points in order of their last objective and asks by how much the volume in the
 other objectives grows with each:
 
-* two objectives: by a rectangle to the left of the previous step, O(N log N);
+* two objectives: by a rectangle beside the previous one, O(N log N);
 * three: the dominated area of the first two is a staircase, into which steps are inserted by bisection;
 * four: what a point adds to the volume of the first three is found by a second sweep, along the third,
   over the few points that reach into its own box. After Guerreiro and Fonseca, "Computing and updating
@@ -12,6 +12,9 @@ other objectives grows with each:
 * more: what a point adds is its own box less the part that others reach, too. That part is again a
   hypervolume, of the points limited to the box, in one objective less: the WFG algorithm (While,
   Bradstreet, Barone, "A fast way of calculating exact hypervolumes", IEEE Trans. Evol. Comput. 16(1), 2012).
+  Before that the box is cut where a point that is worse in a single objective ends it, which leaves few.
+
+All compiled functions want their rows in ascending order of the last column.
 """
 
 import numpy as np
@@ -63,7 +66,7 @@ def contributions_of_points(points: NDArray[np.float64], ref: NDArray[np.float64
         points, ref = np.hstack([points, np.zeros_like(points)]), np.append(ref, 1.0)
     order = np.argsort(points[:, -1])
     own = np.empty(len(points))
-    own[order] = _contributions(points[order], ref)
+    own[order] = _contributions(np.ascontiguousarray(points[order]), ref)
     return own
 
 
@@ -135,7 +138,7 @@ def _insert_nondominated(rows, kept):
     return at + 1
 
 
-# --------------------------------------------------------------------------------- two and three objectives
+# ------------------------------------------------------------------------- two and three objectives
 
 
 @jit()
@@ -203,7 +206,7 @@ def _add_step(x, y, steps, new_x, new_y):
     return added, steps + shift
 
 
-# ------------------------------------------------------------------------------------- four objectives
+# ------------------------------------------------------------------------------------ four objectives
 
 
 @jit()

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import layer_checks
+from . import elementwise
 
 Array = NDArray[Any]
 
@@ -59,7 +60,9 @@ def batch_norm(x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps
     return _per_channel(gamma, x) * _normalised(x, mean, var, eps) + _per_channel(beta, x)
 
 
-def batch_norm_train(x: Array, gamma: Array, beta: Array, eps: float = 1e-5) -> tuple[Array, Array, Array]:
+def batch_norm_train(
+    x: Array, gamma: Array, beta: Array, eps: float = 1e-5, relu: bool = False
+) -> tuple[Array, Array, Array]:
     """Normalise with the statistics of the batch itself.
 
     Parameters
@@ -70,6 +73,8 @@ def batch_norm_train(x: Array, gamma: Array, beta: Array, eps: float = 1e-5) -> 
         Scale and shift of each channel (C,).
     eps
         Added to the variance.
+    relu
+        Whether ReLU follows, in the same pass.
 
     Returns
     -------
@@ -91,11 +96,18 @@ def batch_norm_train(x: Array, gamma: Array, beta: Array, eps: float = 1e-5) -> 
     mean = x.mean(axis=_axes(x), dtype=np.float64)
     var = np.mean(np.square(x - _per_channel(mean, x)), axis=_axes(x))
     mean, var = mean.astype(x.dtype), var.astype(x.dtype)
-    return batch_norm(x, gamma, beta, mean, var, eps), mean, var
+    y = batch_norm(x, gamma, beta, mean, var, eps)
+    return elementwise.relu(y) if relu else y, mean, var
 
 
 def batch_norm_train_grad(
-    dy: Array, x: Array, gamma: Array, mean: Array, var: Array, eps: float = 1e-5
+    dy: Array,
+    x: Array,
+    gamma: Array,
+    mean: Array,
+    var: Array,
+    eps: float = 1e-5,
+    y: Array | None = None,
 ) -> tuple[Array, Array, Array]:
     """Return the gradients of ``batch_norm_train``, whose statistics depend on x.
 
@@ -116,6 +128,8 @@ def batch_norm_train_grad(
         Statistics of the batch (C,), as returned by ``batch_norm_train``.
     eps
         As in ``batch_norm_train``.
+    y
+        If ReLU followed: its result. The gradient is then first taken through it.
 
     Returns
     -------
@@ -132,7 +146,9 @@ def batch_norm_train_grad(
         If the arrays are not all float32 or all float64.
     """
     vectors = {"gamma": gamma, "mean": mean, "var": var}
-    layer_checks.check_batch_norm(x, vectors, dy, batch_statistics=True, float64=True)
+    layer_checks.check_batch_norm(x, vectors, dy, y, batch_statistics=True, float64=True)
+    if y is not None:
+        dy = elementwise.relu_grad(dy, y)
     dx, dgamma, dbeta = batch_norm_grad(dy, x, gamma, mean, var, eps)
     count = x.size // x.shape[1]
     through_mean = _per_channel(dbeta / count, x)

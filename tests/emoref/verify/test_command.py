@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from emoref import cli
-from emoref.verify import CheckResult, suites
+from emoref.verify import PEERS, CheckResult, Finding, Peer, suites
 
 
 def emoref(*arguments, **env):
@@ -75,3 +75,44 @@ def test_a_failed_check_is_shown_and_ends_with_code_one(monkeypatch):
     assert "FAIL" in next(line for line in lines if " conv2d " in line)
     assert "cpu (float32), conv2d: worst in two groups: dw" in lines
     assert lines[-1] == "1 of 2 checks passed"
+
+
+def findings(*results):
+    return Peer("mine", "none", lambda golden: iter(results), "json")
+
+
+def test_findings_about_a_library_end_with_code_zero(monkeypatch):
+    peer = findings(
+        Finding("mine 1.0", "sorting: as defined", 30),
+        Finding("mine 1.0", "sorting: duplicates", 2, "F = [[0], [0]]: ranks [0, 1] instead of [0, 0]"),
+    )
+    monkeypatch.setitem(PEERS, "mine", peer)
+    result = CliRunner(env={"COLUMNS": "160"}).invoke(cli.app, ["verify", "--against", "mine"])
+    assert result.exit_code == 0
+    lines = result.output.splitlines()
+    assert lines[0].split() == ["mine", "1.0", "cases", "counter-example"]
+    assert lines[1].startswith("sorting: as defined")
+    assert "holds" in lines[1]
+    assert "FAILS" in lines[2]
+    assert lines[2].rstrip().endswith("F = [[0], [0]]: ranks [0, 1] instead of [0, 0]")
+    assert lines[-2:] == [
+        "1 of 2 properties hold for mine 1.0",
+        "What fails is a finding about that library, not about this installation.",
+    ]
+
+
+def test_a_property_that_emoref_fails_ends_with_code_one(monkeypatch):
+    failed = Finding("emoref 0", "sorting: as defined", 1, "F = [[0]]: ranks [1]", ours=True)
+    monkeypatch.setitem(PEERS, "emoref", findings(failed))
+    result = CliRunner().invoke(cli.app, ["verify", "--against", "emoref"])
+    assert result.exit_code == 1
+    assert "0 of 1 properties hold for emoref 0" in result.output
+    assert "not about this installation" not in result.output
+
+
+def test_against_pymoo():
+    pytest.importorskip("pymoo")
+    result = emoref("verify", "--against", "pymoo")
+    assert result.returncode == 0, result.stderr
+    assert "sorting: NaN ranks last and changes nothing else" in result.stdout
+    assert "a finding about that library" in result.stdout
