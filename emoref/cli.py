@@ -391,25 +391,16 @@ def _write_report(folder: Any, config: Any) -> None:
 
 
 def _print_networks(record: Any) -> None:
-    if record.base is None:
+    from emoref.report import network_lines
+
+    titles, rows = network_lines(record)
+    if not rows:
         return
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("network", no_wrap=True)
-    for title in ("filters", "removed", "MACs", "parameters", "val. error", "tuned", "test error"):
-        table.add_column(title, justify="right", no_wrap=True)
-    for network in (record.base, *record.selected):
-        table.add_row(
-            network.name,
-            "+".join(str(kept) for kept in network.kept.values())
-            if len(network.kept) < 6
-            else str(network.filters),
-            f"{network.pruned_ratio:.1%}",
-            f"{network.macs:,}",
-            f"{network.params:,}",
-            f"{network.validation.error_before:.2%}",
-            f"{network.validation.error_after:.2%}",
-            f"{network.test.error_after:.2%}" if network.test else "-",
-        )
+    for place, title in enumerate(titles):
+        table.add_column(title, justify="right" if place else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
     _out.print(table)
 
 

@@ -5,7 +5,7 @@ changes parameters.
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,9 +14,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from emoref.errors import DataError, NetworkError
 from emoref.nn.batches import ArrayData, TrainData, check_labels, slices
+from emoref.nn.fused import compile_plan, is_fusible
 from emoref.nn.graph import INPUT, Network, Node
 from emoref.nn.loss import CROSS_ENTROPY, Loss
 from emoref.nn.ops import Context
+from emoref.nn.parts import check_node_params, nodes_between
 from emoref_kernels import load_backend
 
 __all__ = [
@@ -83,19 +85,6 @@ def check_batch(net: Network, images: Array) -> None:
         )
 
 
-def _check_node_params(net: Network, nodes: Iterable[Node], params: Params) -> None:
-    for node in nodes:
-        for leaf, shape in node.kind.param_shapes(node, net.input_shapes(node)).items():
-            name = f"{node.name}.{leaf}"
-            if name not in params:
-                raise NetworkError(f'node "{node.name}": parameter "{name}" {shape} is missing')
-            if params[name].shape != shape:
-                raise NetworkError(
-                    f'node "{node.name}": parameter "{name}" must have shape {shape}, '
-                    f"got {params[name].shape}"
-                )
-
-
 def run_in_order(
     nodes: Sequence[Node],
     params: Params,
@@ -157,19 +146,31 @@ def forward(
     if mode not in ("train", "eval"):
         raise NetworkError(f'mode must be "train" or "eval", got {mode!r}')
     check_batch(net, images)
-    _check_node_params(net, net.nodes, params)
+    check_node_params(net, net.nodes, params)
     k = backend_of(backend)
     for name in keep:
         _ = name == INPUT or net.node(name)
     contexts: dict[str, Context] = {}
 
+    paired = _norms_with_relu(net, keep) if mode == "train" else frozenset()
+
     def new_context(name: str) -> Context:
-        contexts[name] = Context(train=mode == "train", rng=rng)
+        contexts[name] = Context(train=mode == "train", rng=rng, with_relu=name in paired)
         return contexts[name]
 
     values = {INPUT: images}
     run_in_order(net.nodes, params, values, {*keep, net.output.name}, k, new_context)
     return Tape(net, params, k, values[net.output.name], {name: values[name] for name in keep}, contexts)
+
+
+def _norms_with_relu(net: Network, keep: Collection[str]) -> frozenset[str]:
+    """Return the batch norms whose result only a ReLU reads, and these ReLUs: one pass does both."""
+    paired = set()
+    for node in net.nodes:
+        readers = net.consumers(node.name)
+        if node.op == "batch_norm" and len(readers) == 1 and readers[0].op == "relu" and node.name not in keep:
+            paired.update((node.name, readers[0].name))
+    return frozenset(paired)
 
 
 def backward(tape: Tape, dy: Array, nodes: Collection[str] = ()) -> dict[str, Array]:
@@ -203,9 +204,10 @@ def backward(tape: Tape, dy: Array, nodes: Collection[str] = ()) -> dict[str, Ar
         if node.name not in pending:
             continue
         out = pending.pop(node.name)
-        if node.name in nodes:
-            grads[node.name] = out
         context = tape.contexts[node.name]
+        if node.name in nodes:
+            of_pair = context.with_relu and node.op == "batch_norm"
+            grads[node.name] = k.relu_grad(out, context.saved[-1]) if of_pair else out
         context.needs_input_grad = any(source in needed for source in node.inputs)
         if not context.needs_input_grad and not node.kind.param_shapes(node, net.input_shapes(node)):
             continue
@@ -339,27 +341,11 @@ def run_nodes(
             raise NetworkError(
                 f'node "{name}": given result must have shape {(batch, *shape)}, got {value.shape}'
             )
-    nodes = _nodes_between(net, activations, outputs)
-    _check_node_params(net, nodes, params)
+    nodes = nodes_between(net, activations, outputs)
+    check_node_params(net, nodes, params)
     values = dict(activations)
     run_in_order(nodes, params, values, set(outputs), backend_of(backend), lambda name: Context())
     return {name: values[name] for name in outputs}
-
-
-def _nodes_between(net: Network, given: Collection[str], outputs: Iterable[str]) -> list[Node]:
-    wanted = {name for name in outputs if name not in given}
-    for name in wanted - {INPUT}:
-        net.node(name)
-    nodes = []
-    for node in reversed(net.nodes):
-        if node.name in wanted:
-            nodes.append(node)
-            wanted.update(source for source in node.inputs if source not in given)
-    if INPUT in wanted:
-        raise NetworkError(
-            f'the given results {sorted(given)} do not suffice for {list(outputs)}: "{INPUT}" is needed too'
-        )
-    return nodes[::-1]
 
 
 def predict(
@@ -391,11 +377,21 @@ def predict(
         If images or parameters do not fit.
     """
     check_batch(net, images)
-    k, out = backend_of(backend), net.output.name
+    out = net.output.name
+    run = _runner(net, params, images, backend_of(backend))
     logits = np.empty((len(images), *net.shapes[out]), images.dtype)
     for part in slices(len(images), batch_size):
-        logits[part] = run_nodes(net, params, {INPUT: images[part]}, [out], k)[out]
+        logits[part] = run(images[part])
     return logits
+
+
+def _runner(net: Network, params: Params, images: Array, k: Any) -> Callable[[Array], Array]:
+    """Return what computes the results for batches like `images`: a fused plan, or node after node."""
+    out = net.output.name
+    if is_fusible(params, [images], k):
+        plan = compile_plan(net, params, [INPUT], [out], k)
+        return lambda some: plan({INPUT: some})[out]
+    return lambda some: run_nodes(net, params, {INPUT: some}, [out], k)[out]
 
 
 @dataclass(frozen=True)
@@ -456,16 +452,18 @@ def evaluate_data(
     net: Network, params: Params, data: TrainData, backend: Any = "cpu", batch_size: int = 250
 ) -> Evaluation:
     """Count wrong predictions on a data set, read batch by batch; otherwise as :func:`evaluate`."""
-    count, k, out = len(data), backend_of(backend), net.output.name
+    count, k = len(data), backend_of(backend)
     if not count:
         raise DataError("there are no images to evaluate on")
     logits: Array | None = None
+    run: Callable[[Array], Array] | None = None
     labels = np.empty(count, np.int64)
     for part in slices(count, batch_size):
         images, some = data.batch(np.arange(part.start, part.stop))
         check_batch(net, images)
         labels[part] = check_labels(some, len(images), net.classes)
-        result = run_nodes(net, params, {INPUT: images}, [out], k)[out]
+        run = _runner(net, params, images, k) if run is None else run
+        result = run(images)
         logits = np.empty((count, net.classes), result.dtype) if logits is None else logits
         logits[part] = result
     assert logits is not None

@@ -10,13 +10,16 @@ a single bit of the result:
 * Equal genomes in one population are evaluated once.
 * A bounded memory of counts by genome serves candidates that come back in a later generation.
 
+Networks of the LeNet kind share more on the CPU back end, in one compiled call for all candidates
+(:mod:`emoref.search.planes`).
+
 Images are streamed in blocks and slimmed parameters are held for as many candidates at a time as fit into
 a budget, so the memory needed does not grow with the number of images or of candidates.
 """
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -28,7 +31,9 @@ from emoref.errors import ConfigError, DataError, ProblemError
 from emoref.nn import INPUT, Network, run_nodes
 from emoref.nn.batches import ArrayData, check_labels, slices
 from emoref.nn.executor import count_wrong
+from emoref.nn.fused import Plan, compile_plan, is_fusible
 from emoref.search.genome import FilterGenome
+from emoref.search.planes import PlanesPopulation
 from emoref_kernels import load_backend
 
 __all__ = ["PopulationEvaluator"]
@@ -108,6 +113,9 @@ class PopulationEvaluator:
         self._plan = _plan(net, layout)
         later = {node.name for node in net.nodes}.difference(self._plan.stem)
         self._later_params = {n: v for n, v in params.items() if n.rpartition(".")[0] in later}
+        self._fusible = is_fusible(params, [self._images], self._backend)
+        self._planes = PlanesPopulation.make(net, params, layout) if self._fusible else None
+        self._stem_plans: dict[Any, Plan] = {}
         self._known: OrderedDict[bytes, int] = OrderedDict()
         self.total = len(data)
         self.evaluated = 0
@@ -160,13 +168,31 @@ class PopulationEvaluator:
         """Count for distinct genomes."""
         # In lexicographic order, genomes with equal beginnings come into the same chunk.
         order = sorted(range(len(rows)), key=lambda i: rows[i].tobytes())
+        self.evaluated += len(rows)
         wrong = [0] * len(rows)
+        if self._planes is not None:
+            for position, count in self._count_planes(self._planes, rows, order):
+                wrong[position] += count
+            return wrong
         for chunk in self._chunks(rows, order):
             for part in slices(self.total, self._block_size):
                 for candidate, count in self._count_block(chunk, part):
                     wrong[candidate.position] += count
-        self.evaluated += len(rows)
         return wrong
+
+    def _count_planes(
+        self, planes: PlanesPopulation, rows: Sequence[NDArray[np.bool_]], order: Sequence[int]
+    ) -> Iterator[tuple[int, int]]:
+        """Yield a candidate's position and its wrong predictions on one block of images, for all of both."""
+        if not order:
+            return
+        sorted_rows = np.stack([rows[i] for i in order])
+        for chunk in planes.chunks(sorted_rows, self._memory_bytes):
+            candidates = planes.candidates(sorted_rows[chunk])
+            for part in slices(self.total, self._block_size):
+                logits = planes.logits(candidates, self._images[part])
+                for position, some in zip(order[chunk], logits, strict=True):
+                    yield position, count_wrong(some, self._labels[part])
 
     def _chunks(
         self, rows: Sequence[NDArray[np.bool_]], order: Sequence[int]
@@ -177,6 +203,8 @@ class PopulationEvaluator:
         for position in order:
             candidate = self._candidate(position, rows[position])
             size_bytes = sum(value.nbytes for value in candidate.params.values())
+            # Winograd's algorithm holds up to 36 numbers for 9 weights, beside the weights themselves.
+            size_bytes *= 5 if self._fusible else 1
             if chunk and used_bytes + size_bytes > self._memory_bytes:
                 yield chunk
                 chunk, used_bytes = [], 0
@@ -200,8 +228,8 @@ class PopulationEvaluator:
         labels = self._labels[part]
         # Values that overflow are a result like any other here: the prediction is wrong.
         with np.errstate(over="ignore", invalid="ignore"):
-            full = run_nodes(
-                self._net, self._params, {INPUT: self._images[part]}, self._plan.frontier, self._backend
+            full = self._run_part(
+                self._net, self._params, {INPUT: self._images[part]}, self._plan.frontier, self._stem_plans
             )
             for group in _split(chunk, 0):
                 picked = {name: _pick(full[name], which) for name, which in group[0].frontier.items()}
@@ -230,7 +258,19 @@ class PopulationEvaluator:
             yield from self._descend(subgroup, together, values)
 
     def _run(self, candidate: "_Candidate", values: Values, wanted: str) -> NDArray[Any]:
-        return run_nodes(candidate.net, candidate.params, values, [wanted], self._backend)[wanted]
+        return self._run_part(candidate.net, candidate.params, values, [wanted], candidate.plans)[wanted]
+
+    def _run_part(
+        self, net: Network, params: Values, values: Values, outputs: Sequence[str], plans: dict[Any, Plan]
+    ) -> Values:
+        """Run a part of a network as the CPU back end evaluates it, or node after node; keep the plan."""
+        if not self._fusible:
+            return run_nodes(net, params, values, outputs, self._backend)
+        wanted = [name for name in outputs if name not in values]
+        key = (*values, "to", *wanted)
+        if wanted and key not in plans:
+            plans[key] = compile_plan(net, params, list(values), wanted, self._backend, keep_memory=False)
+        return {**values, **(plans[key](values) if wanted else {})}
 
 
 @dataclass(frozen=True, eq=False)
@@ -242,6 +282,7 @@ class _Candidate:
     params: dict[str, NDArray[Any]]
     frontier: dict[str, NDArray[np.intp]]
     keys: tuple[bytes, ...]
+    plans: dict[Any, Plan] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,8 @@ class PlanesPopulation:
         self._layout = layout
         self._filters = [(node.name, node.attrs["filters"]) for node, _, _ in layers.convolutions]
         self._units = [(node.name, node.attrs["units"]) for node, _, _ in layers.linears]
-        self._scratch = np.zeros(0, np.float32)
+        # Several threads may ask for counts at once; each takes memory of its own.
+        self._free: list[NDArray[np.float32]] = []
 
     @classmethod
     def make(
@@ -80,6 +81,9 @@ class PlanesPopulation:
         from emoref_kernels.cpu.fused_population import predict_candidates, scratch_floats
 
         needed = scratch_floats(self._program, candidates, len(images))
-        if self._scratch.size < needed:
-            self._scratch = np.zeros(needed, np.float32)
-        return predict_candidates(self._program, candidates, images, self._scratch)
+        scratch = self._free.pop() if self._free else np.zeros(needed, np.float32)
+        if scratch.size < needed:
+            scratch = np.zeros(needed, np.float32)
+        logits = predict_candidates(self._program, candidates, images, scratch)
+        self._free.append(scratch)
+        return logits

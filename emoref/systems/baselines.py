@@ -166,7 +166,7 @@ class Baselines:
         TrainingDivergedError
             If the loss of a baseline became NaN or infinite.
         """
-        seed, backend = child_seed(self.config.seed, "finetune", index), self.config.engine.backend
+        seed, backend = child_seed(self.config.seed, "finetune", index), self.config.engine.table
         finetune = self.config.finetune if self.config.baselines.tune else None
         for criterion in self.criteria:
             if not folder.network_file(f"{name}/{criterion}").exists():
@@ -215,7 +215,7 @@ class Baselines:
         images: int | None = None,
     ) -> Scores:
         data = self._images[:images], self._labels[:images]
-        backend = self.config.engine.backend
+        backend = self.config.engine.table
         return compress.tied_importance(
             net, compress.filter_importance(criterion, net, params, data, rng, backend)
         )

@@ -12,7 +12,7 @@ from emoref import compress, networks, nn
 from emoref.data import Augmentation, Dataset, class_balanced_subset, load, stratified_split
 from emoref.errors import ConfigError, NetworkError
 from emoref.nn import Network
-from emoref.runs.config import ExperimentConfig, TrainSection
+from emoref.runs.config import DataSection, ExperimentConfig, TrainSection
 from emoref.runs.folder import RunFolder
 from emoref.runs.progress import Progress
 from emoref.runs.record import NetworkRecord, Outcome, baseline_names, read_network_record, selected_names
@@ -40,17 +40,26 @@ def load_splits(config: ExperimentConfig) -> Splits:
     ConfigError
         If it has too few images for the split.
     """
-    section = config.data
-    dataset = load(section.name, "train")
+    return split(load(config.data.name, "train"), config.data, config.seed)
+
+
+def split(dataset: Dataset, section: DataSection, seed: int) -> Splits:
+    """Hold the validation images out of a training set; the rest is limited and augmented as `section` says.
+
+    Raises
+    ------
+    ConfigError
+        If it has too few images for the split.
+    """
     wanted = section.validation + max(section.train_limit, 1)
     if wanted > len(dataset):
         raise ConfigError(
             f"data.validation + data.train_limit: at least {wanted:,} images asked for, "
-            f"but the training set of {section.name!r} has {len(dataset):,}"
+            f"but the training set of {dataset.name!r} has {len(dataset):,}"
         )
-    train, validation = stratified_split(dataset, section.validation, config.seed)
+    train, validation = stratified_split(dataset, section.validation, seed)
     if section.train_limit:
-        train = class_balanced_subset(train, section.train_limit, config.seed)
+        train = class_balanced_subset(train, section.train_limit, seed)
     if section.flip or section.crop_padding:
         train = train.with_augmentation(Augmentation(section.flip, section.crop_padding))
     return Splits(train, validation)
@@ -109,7 +118,7 @@ def base_network(
         net = networks.build(config.base.network, input_shape=shape, classes=classes)
         choice = "trained from scratch"
         params = net.init(child_seed(config.seed, "base.init"))
-    _check_fit(net, shape, classes, config.data.name)
+    check_fit(net, shape, classes, config.data.name)
     if not config.base.file:
         seed = child_seed(config.seed, "base.train")
         curves = train(
@@ -130,7 +139,8 @@ def base_network(
     return net, params
 
 
-def _check_fit(net: Network, shape: tuple[int, ...], classes: int, data: str) -> None:
+def check_fit(net: Network, shape: tuple[int, ...], classes: int, data: str) -> None:
+    """Raise NetworkError unless a network takes images of that shape and tells that many classes apart."""
     if net.input_shape != shape:
         raise NetworkError(
             f"network {net.name!r}, layer {net.nodes[0].name!r}: takes images of shape {net.input_shape}, "
@@ -143,6 +153,11 @@ def _check_fit(net: Network, shape: tuple[int, ...], classes: int, data: str) ->
         )
 
 
+def checkpoint_file(folder: RunFolder, title: str) -> Path:
+    """Return where the training called `title` keeps its state."""
+    return folder.checkpoints / f"{title.replace(' ', '-').replace('/', '-')}.h5"
+
+
 def train(
     title: str,
     net: Network,
@@ -153,12 +168,14 @@ def train(
     backend: str,
     folder: RunFolder,
     progress: Progress,
+    fit: Callable[..., nn.History] = nn.fit,
 ) -> dict[str, list[float]]:
     """Train in place with a checkpoint after every epoch; return the curves.
 
-    An interrupted training goes on from its last checkpoint and ends with the same bits.
+    An interrupted training goes on from its last checkpoint and ends with the same bits. `fit` is what
+    trains, with the arguments of :func:`emoref.nn.fit`.
     """
-    checkpoint = folder.checkpoints / f"{title.replace(' ', '-').replace('/', '-')}.h5"
+    checkpoint = checkpoint_file(folder, title)
     state = nn.load_state(checkpoint) if checkpoint.exists() else None
     progress.stage(title, section.epochs)
 
@@ -169,7 +186,7 @@ def train(
         folder.log("epoch", training=title, epoch=state.epoch, text=text)
         progress.step(state.epoch, text)
 
-    history = nn.fit(
+    history = fit(
         net,
         params,
         splits.train,
@@ -294,6 +311,11 @@ def measure_on_test(
         for done, record in enumerate(records, start=1):
             outcome = record.test or _test_outcome(record, test, config, base, genome, folder)
             progress.step(done, f"{record.name}: {outcome.error_after:.2%} test error")
+    remove_checkpoints(folder)
+
+
+def remove_checkpoints(folder: RunFolder) -> None:
+    """Delete the states of finished trainings; a finished run does not need them."""
     shutil.rmtree(folder.checkpoints, ignore_errors=True)
 
 

@@ -27,6 +27,11 @@ __all__ = [
 
 _PACKAGES = {"reference": ".reference", "cpu": ".cpu"}
 
+_MODES = {"reference": ("exact",), "cpu": ("fast", "exact")}
+"""Modes of each back end, the default first; another mode is a module of the back end's package."""
+
+_LABELS = ("name", "mode")
+
 _ArrayFunction = Callable[..., NDArray[Any]]
 _ArraysFunction = Callable[..., tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]
 
@@ -40,6 +45,7 @@ class Backend:
     """
 
     name: str
+    mode: str
 
     conv2d: _ArrayFunction
     conv2d_input_grad: _ArrayFunction
@@ -89,17 +95,21 @@ class Backend:
     hypervolume: Callable[..., float]
 
     def __repr__(self) -> str:
-        return f"Backend({self.name!r})"
+        mode = f", mode={self.mode!r}" if self.mode != _MODES[self.name][0] else ""
+        return f"Backend({self.name!r}{mode})"
 
 
 @cache
-def _load(name: str) -> Backend:
+def _load(name: str, mode: str) -> Backend:
     """Import the package of a known back end and collect its functions."""
     package = importlib.import_module(_PACKAGES[name], __name__)
     functions = {
-        field.name: getattr(package, field.name) for field in fields(Backend) if field.name != "name"
+        field.name: getattr(package, field.name) for field in fields(Backend) if field.name not in _LABELS
     }
-    return Backend(name=name, **functions)
+    if mode != _MODES[name][0]:
+        changed = importlib.import_module(f"{_PACKAGES[name]}.{mode}", __name__)
+        functions |= {operation: getattr(changed, operation) for operation in changed.__all__}
+    return Backend(name=name, mode=mode, **functions)
 
 
 def backend_names() -> tuple[str, ...]:
@@ -107,27 +117,38 @@ def backend_names() -> tuple[str, ...]:
     return tuple(_PACKAGES)
 
 
-def load_backend(name: str) -> Backend:
+def load_backend(name: str, mode: str | None = None) -> Backend:
     """Return the table of functions of a back end; its package is imported at the first call.
 
     Parameters
     ----------
     name
         ``"reference"`` (plain NumPy, float32 and float64, the definition of every function) or ``"cpu"``
-        (Numba, float32, fast; each function is compiled at its first call).
+        (Numba, float32, fast; each function is compiled at its first call). ``"cpu:exact"`` is short for
+        the name "cpu" and the mode "exact".
+    mode
+        Of "cpu": ``"fast"`` (the default) lets 3 x 3 convolutions use Winograd's F(4x4, 3x3), ``"exact"``
+        does not; their errors are bounded in `emoref_kernels.cpu.planner`. The mode is a property of the
+        table returned, so several threads can use both at once. "reference" is always "exact".
 
     Returns
     -------
     Backend
-        The same object for the same name.
+        The same object for the same name and mode.
 
     Raises
     ------
     BackendError
-        If there is no back end of that name.
+        If there is no back end of that name, or if it has no such mode.
     """
+    if mode is None and isinstance(name, str) and ":" in name:
+        name, mode = name.split(":", 1)
     if name in _PACKAGES:
-        return _load(name)
+        chosen = mode if mode is not None else _MODES[name][0]
+        if chosen not in _MODES[name]:
+            modes = " and ".join(f'"{known_mode}"' for known_mode in _MODES[name])
+            raise BackendError(f'back end "{name}" has no mode {chosen!r}; it has {modes}')
+        return _load(name, chosen)
     known = " and ".join(f'"{known_name}"' for known_name in _PACKAGES)
     if name == "cuda":
         raise BackendError(f'this version has no "cuda" back end; it has {known}')

@@ -186,6 +186,16 @@ def test_lists_and_information(tmp_path):
     assert emoref("--version").stdout.startswith("emoref 0.")
 
 
+def test_plan_of_a_network():
+    lines = emoref("info", "--plan", "vgg16").stdout.splitlines()
+    assert lines[0].split()[:3] == ["layer", "shape", "forward"]
+    assert len(lines) == 14
+    assert "fewer than 16 channels" in lines[1]
+    assert "64 -> 64 @ 32x32, 3x3    winograd 4x4" in lines[2]
+    assert "winograd 4x4" not in emoref("info", "--plan", "vgg16", "--exact").stdout
+    assert_refused(emoref("info", "--plan", "vgg61"), "did you mean 'vgg16'")
+
+
 def test_usage_errors_end_with_code_two():
     assert emoref("run").returncode == 2
     assert emoref("no-such-command").returncode == 2

@@ -9,7 +9,7 @@ import pytest
 
 from emoref_kernels import Backend, BackendError, load_backend
 
-OPERATIONS = [field.name for field in fields(Backend) if field.name != "name"]
+OPERATIONS = [field.name for field in fields(Backend) if field.name not in {"name", "mode"}]
 BACKENDS = ("reference", "cpu")
 
 
@@ -18,6 +18,7 @@ def test_loading_twice_gives_the_same_table(name: str) -> None:
     backend = load_backend(name)
     assert backend is load_backend(name)
     assert backend.name == name
+    assert backend is load_backend(name, backend.mode)
     assert repr(backend) == f"Backend('{name}')"
     with pytest.raises(FrozenInstanceError):
         backend.conv2d = None
@@ -70,3 +71,25 @@ def test_reference_is_loaded_without_numba() -> None:
         "assert 'numba' not in sys.modules and 'emoref_kernels.cpu' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": ":".join(sys.path)}, check=True)
+
+
+def test_modes_of_the_cpu_back_end_differ_in_the_convolutions_only() -> None:
+    fast, exact = load_backend("cpu"), load_backend("cpu", "exact")
+    assert (fast.mode, exact.mode) == ("fast", "exact")
+    assert exact is load_backend("cpu", mode="exact")
+    assert exact is load_backend("cpu:exact")
+    assert repr(exact) == "Backend('cpu', mode='exact')"
+    changed = {name for name in OPERATIONS if getattr(fast, name) is not getattr(exact, name)}
+    assert changed == {"conv2d", "conv2d_input_grad", "conv2d_weight_grad"}
+    for name in changed:
+        assert _parameters(getattr(exact, name)) == _parameters(getattr(fast, name))
+        assert inspect.getdoc(getattr(exact, name))
+
+
+def test_unknown_modes_are_refused() -> None:
+    with pytest.raises(BackendError, match='"cpu" has no mode \'quick\'; it has "fast" and "exact"'):
+        load_backend("cpu", "quick")
+    with pytest.raises(BackendError, match="no mode 'slow'"):
+        load_backend("cpu:slow")
+    with pytest.raises(BackendError, match='"reference" has no mode \'fast\'; it has "exact"'):
+        load_backend("reference", "fast")

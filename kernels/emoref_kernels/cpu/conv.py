@@ -1,7 +1,8 @@
 """Convolution and its gradients, in float32; the twins of :mod:`emoref_kernels.reference.conv`.
 
-Here the arguments are checked and the work is stated as sliding products
-(:mod:`~emoref_kernels.cpu.correlate`) and products of pixels (:mod:`~emoref_kernels.cpu.conv_weight`).
+Here the arguments are checked, a technique is chosen (:mod:`~emoref_kernels.cpu.planner`), and the work is
+stated as Winograd's products of tiles (:mod:`~emoref_kernels.cpu.winograd`), as sliding products
+(:mod:`~emoref_kernels.cpu.correlate`), or as products of pixels (:mod:`~emoref_kernels.cpu.conv_weight`).
 """
 
 from collections.abc import Sequence
@@ -20,9 +21,21 @@ from emoref_kernels.checks import (
 from emoref_kernels.cpu.conv_rows import bias_grad_rows, weight_grad_rows
 from emoref_kernels.cpu.conv_weight import weight_grad
 from emoref_kernels.cpu.correlate import Place, correlate, pack_weights, tile_height
+from emoref_kernels.cpu.depthwise import depthwise_planes, depthwise_weight_grad
 from emoref_kernels.cpu.gemm import flat
+from emoref_kernels.cpu.planner import DEPTHWISE, plan_convolution
+from emoref_kernels.cpu.winograd import winograd_conv, winograd_weight_grad
+from emoref_kernels.cpu.winograd_filters import transform_filters
 
-__all__ = ["conv2d", "conv2d_bias_grad", "conv2d_input_grad", "conv2d_weight_grad"]
+__all__ = [
+    "conv2d",
+    "conv2d_bias_grad",
+    "conv2d_input_grad",
+    "conv2d_weight_grad",
+    "convolve",
+    "input_gradient",
+    "weight_gradient",
+]
 
 _NO_BIAS = np.zeros(0, dtype=np.float32)
 
@@ -53,14 +66,28 @@ def conv2d(
     Returns
     -------
     ndarray of float32, shape (N, O, OH, OW)
-        Each value is a chain of fused multiply-adds over channel, kernel row and kernel column, plus the
-        bias. Its bits depend neither on the other images and filters nor on the number of threads.
+        Its bits depend neither on the other images nor on the number of threads. Where the technique is
+        the direct product, each value is a chain of fused multiply-adds over channel, kernel row and
+        kernel column, plus the bias, and does not depend on the other filters either.
 
     Raises
     ------
     ShapeError, DtypeError
         If the arguments do not fit together, or are not float32.
     """
+    return convolve(x, w, b, stride, padding, groups, mode="fast")
+
+
+def convolve(
+    x: NDArray[Any],
+    w: NDArray[Any],
+    b: NDArray[Any] | None,
+    stride: PairLike,
+    padding: PairLike,
+    groups: int,
+    mode: str,
+) -> NDArray[Any]:
+    """Compute :func:`conv2d` in a mode of :data:`~emoref_kernels.cpu.planner.MODES`."""
     steps, pads, y_shape = check_conv2d(x, w, b, stride, padding, groups, float64=False)
     all_filters, channels, kernel_h, kernel_w = w.shape
     filters = all_filters // groups
@@ -69,6 +96,16 @@ def conv2d(
         return y
     bias = _NO_BIAS if b is None else flat(b)
     y_h, y_w = y_shape[2:]
+    technique = plan_convolution(
+        x.shape[1], all_filters, (y_h, y_w), (kernel_h, kernel_w), steps, pads, groups, mode
+    )
+    if technique.outputs:
+        u = transform_filters(flat(w), w.shape, technique.outputs, turned=False, kept=True)
+        winograd_conv(flat(x), x.shape, u, filters, bias, pads, technique.outputs, y.reshape(-1))
+        return y
+    if technique.name == DEPTHWISE:
+        depthwise_planes(flat(x), x.shape, flat(w), bias, steps[0], pads, y.reshape(-1), y_shape)
+        return y
     taps = np.arange(kernel_h * kernel_w, dtype=np.int64)
     size = channels * taps.size
     packed = pack_weights(flat(w), groups, filters * size, filters, size, channels, taps.size, taps)
@@ -109,11 +146,37 @@ def conv2d_input_grad(
     ShapeError, DtypeError
         If the arguments do not fit together, or are not float32.
     """
+    return input_gradient(dy, w, x_shape, stride, padding, groups, mode="fast")
+
+
+def input_gradient(
+    dy: NDArray[Any],
+    w: NDArray[Any],
+    x_shape: Sequence[int],
+    stride: PairLike,
+    padding: PairLike,
+    groups: int,
+    mode: str,
+) -> NDArray[Any]:
+    """Compute :func:`conv2d_input_grad` in a mode of :data:`~emoref_kernels.cpu.planner.MODES`."""
     steps, pads, _ = check_conv2d_input_grad(dy, w, x_shape, stride, padding, groups, float64=False)
     images, _, x_h, x_w = (int(extent) for extent in x_shape)
     channels, kernel_h, kernel_w = w.shape[1:]
     dx = np.empty((images, channels * groups, x_h, x_w), dtype=np.float32)
     if images == 0:
+        return dx
+    technique = plan_convolution(
+        w.shape[0], channels * groups, (x_h, x_w), (kernel_h, kernel_w), steps, pads, groups, mode
+    )
+    if technique.outputs:
+        u = transform_filters(flat(w), w.shape, technique.outputs, turned=True, kept=True)
+        around = 2 - pads[0], 2 - pads[1]
+        winograd_conv(flat(dy), dy.shape, u, channels, _NO_BIAS, around, technique.outputs, dx.reshape(-1))
+        return dx
+    if technique.name == DEPTHWISE:
+        depthwise_planes(
+            flat(dy), dy.shape, flat(w), _NO_BIAS, steps[0], pads, dx.reshape(-1), dx.shape, gradient=True
+        )
         return dx
     # Input pixels with one remainder modulo the stride meet the same taps: a product of stride 1 each.
     for phase_h in range(min(steps[0], x_h)):
@@ -194,12 +257,32 @@ def conv2d_weight_grad(
     ShapeError, DtypeError
         If the arguments do not fit together, or are not float32.
     """
+    return weight_gradient(dy, x, w_shape, stride, padding, groups, mode="fast")
+
+
+def weight_gradient(
+    dy: NDArray[Any],
+    x: NDArray[Any],
+    w_shape: Sequence[int],
+    stride: PairLike,
+    padding: PairLike,
+    groups: int,
+    mode: str,
+) -> NDArray[Any]:
+    """Compute :func:`conv2d_weight_grad` in a mode of :data:`~emoref_kernels.cpu.planner.MODES`."""
     steps, pads, y_shape = check_conv2d_weight_grad(dy, x, w_shape, stride, padding, groups, float64=False)
     all_filters, channels, kernel_h, kernel_w = (int(extent) for extent in w_shape)
     dw = np.zeros((all_filters, channels, kernel_h, kernel_w), dtype=np.float32)
     if x.shape[0] == 0:
         return dw
-    if tile_height(all_filters // groups) == 1:
+    technique = plan_convolution(
+        x.shape[1], all_filters, (y_shape[2], y_shape[3]), (kernel_h, kernel_w), steps, pads, groups, mode
+    )
+    if technique.outputs:
+        winograd_weight_grad(flat(dy), flat(x), x.shape, all_filters, pads, technique.outputs, dw.reshape(-1))
+    elif technique.name == DEPTHWISE:
+        depthwise_weight_grad(flat(dy), dy.shape, flat(x), x.shape, steps[0], pads, dw.reshape(-1))
+    elif tile_height(all_filters // groups) == 1:
         weight_grad_rows(
             flat(dy), flat(x), x.shape[0], groups, all_filters // groups, channels, *y_shape[2:],
             *x.shape[2:], kernel_h, kernel_w, *steps, *pads, dw.reshape(-1),

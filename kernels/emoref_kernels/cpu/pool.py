@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 
 from emoref_kernels import checks
 from emoref_kernels.checks import PairLike
+from emoref_kernels.cpu.gemm import flat
 from emoref_kernels.cpu.jit import jit
+from emoref_kernels.cpu.pool_rows import max_pool_grad_planes, max_pool_planes
 
 Array = NDArray[Any]
 
@@ -81,30 +83,6 @@ def _max_pool(x, kernel, stride, padding, y):
 
 
 @jit()
-def _max_grad_two_by_two(dy, x, dx):
-    """Hand on one plane's dy for windows of 2 x 2 at stride 2 without padding."""
-    for i in range(dy.shape[0]):
-        x_top, x_bottom, dx_top, dx_bottom = x[2 * i], x[2 * i + 1], dx[2 * i], dx[2 * i + 1]
-        dy_row = dy[i]
-        for j in range(dy_row.size):
-            upper_left, upper_right = x_top[2 * j], x_top[2 * j + 1]
-            lower_left, lower_right = x_bottom[2 * j], x_bottom[2 * j + 1]
-            gradient = dy_row[j]
-            # Left before right and upper before lower is scan order. Choices of values, not branches.
-            right_above = _beats(upper_right, upper_left)
-            right_below = _beats(lower_right, lower_left)
-            upper = upper_right if right_above else upper_left
-            lower = lower_right if right_below else lower_left
-            below = _beats(lower, upper)
-            to_upper = _ZERO if below else gradient
-            to_lower = gradient if below else _ZERO
-            dx_top[2 * j] = _ZERO if right_above else to_upper
-            dx_top[2 * j + 1] = to_upper if right_above else _ZERO
-            dx_bottom[2 * j] = _ZERO if right_below else to_lower
-            dx_bottom[2 * j + 1] = to_lower if right_below else _ZERO
-
-
-@jit()
 def _max_grad_plane(dy, x, kernel, stride, padding, dx):
     """Hand on one plane's dy for any windows; dx is zero at the start."""
     height, width = x.shape
@@ -126,13 +104,8 @@ def _max_grad_plane(dy, x, kernel, stride, padding, dx):
 
 @jit(parallel=True)
 def _max_pool_grad(dy, x, kernel, stride, padding, dx):
-    planes = x.shape[0]
-    two_by_two = kernel == (2, 2) and stride == (2, 2) and padding == (0, 0)
-    for plane in prange(planes):
-        if two_by_two:
-            _max_grad_two_by_two(dy[plane], x[plane], dx[plane])
-        else:
-            _max_grad_plane(dy[plane], x[plane], kernel, stride, padding, dx[plane])
+    for plane in prange(x.shape[0]):
+        _max_grad_plane(dy[plane], x[plane], kernel, stride, padding, dx[plane])
 
 
 @jit(parallel=True)
@@ -202,10 +175,18 @@ def _planes(x: Array) -> Array:
     return np.ascontiguousarray(x).reshape(batch * channels, height, width)
 
 
+def _is_two_by_two(windows: checks.PoolWindows) -> bool:
+    """Tell whether windows are those of :mod:`~emoref_kernels.cpu.pool_rows`."""
+    return (windows.kernel, windows.stride, windows.padding) == ((2, 2), (2, 2), (0, 0))
+
+
 def max_pool2d(x: Array, kernel: PairLike, stride: PairLike | None = None, padding: PairLike = 0) -> Array:
     """Take the largest value of each window; see `emoref_kernels.reference.max_pool2d`."""
     windows = checks.check_pool2d(x, kernel, stride, padding, float64=False)
     y = np.empty(windows.y_shape, dtype=np.float32)
+    if _is_two_by_two(windows):
+        max_pool_planes(x.shape[0] * x.shape[1], *x.shape[2:], flat(x), y.reshape(-1))
+        return y
     _max_pool(_planes(x), windows.kernel, windows.stride, windows.padding, _planes(y))
     return y
 
@@ -215,6 +196,11 @@ def max_pool2d_grad(
 ) -> Array:
     """Return the gradient of ``max_pool2d``; see `emoref_kernels.reference.max_pool2d_grad`."""
     windows = checks.check_max_pool2d_grad(dy, x, kernel, stride, padding, float64=False)
+    if _is_two_by_two(windows):
+        dx = np.empty(x.shape, dtype=np.float32)
+        planes = x.shape[0] * x.shape[1]
+        max_pool_grad_planes(planes, *x.shape[2:], flat(dy), flat(x), dx.reshape(-1))
+        return dx
     dx = np.zeros(x.shape, dtype=np.float32)
     _max_pool_grad(_planes(dy), _planes(x), windows.kernel, windows.stride, windows.padding, _planes(dx))
     return dx

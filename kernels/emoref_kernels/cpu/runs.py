@@ -23,6 +23,7 @@ __all__ = [
     "copy_run",
     "copy_strided",
     "dot_run",
+    "emit_run",
     "fma_run",
     "gather_run",
     "sum_run",
@@ -56,7 +57,7 @@ def _store(builder: Any, value: Any, pointer: Any) -> None:
     store.align = 4
 
 
-def _emit_run(builder: Any, count: Any, body: Callable[[Any, int], None], repeatable: bool) -> None:
+def emit_run(builder: Any, count: Any, body: Callable[[Any, int], None], repeatable: bool) -> None:
     """Emit ``body(index, width)`` for whole vectors, then for the halves, quarters, ... that are left.
 
     Where it does no harm that some values are treated twice, what is left after the first vector is done
@@ -105,7 +106,7 @@ def _emit_map(operation: str, context: Any, builder: Any, signature: Any, args: 
             value = multiply_add(builder, constant, value, _load(builder, target, width))
         _store(builder, value, target)
 
-    _emit_run(builder, args[4], body, repeatable=operation != "fma")
+    emit_run(builder, args[4], body, repeatable=operation != "fma")
     return context.get_dummy_value()
 
 

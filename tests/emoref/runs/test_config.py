@@ -41,6 +41,14 @@ def test_the_alexnet_preset_asks_for_the_published_ratio():
     assert (config.data.flip, config.data.crop_padding, config.data.validation) == (True, 4, 5000)
 
 
+def test_the_mode_of_the_engine_is_part_of_the_configuration():
+    assert parse('system = "emofp"').engine.table == "cpu"
+    assert parse('system = "emofp"', "engine.exact=true").engine.table == "cpu:exact"
+    assert (
+        parse('system = "emofp"', "engine.exact=true", "engine.backend=reference").engine.table == "reference"
+    )
+
+
 def test_stored_config_is_complete_and_means_the_same():
     config = parse('system = "emofp"', "search.population=12", "name=tiny")
     table = tomllib.loads(cfg.to_toml(config))

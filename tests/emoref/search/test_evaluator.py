@@ -36,6 +36,24 @@ def single():
     return b.build()
 
 
+def lenet_like():
+    b = NetworkBuilder("lenet-like", (1, 14, 17))
+    b.conv("c1", 7, 5, padding=1)
+    b.batch_norm("bn1")
+    b.relu("r1")
+    b.max_pool("p1", 2)
+    b.conv("c2", 13, 4, padding=2, bias=False)
+    b.relu("r2")
+    b.max_pool("p2", 2)
+    b.flatten("flat")
+    b.linear("f1", 35)
+    b.relu("r3")
+    b.linear("f2", 18)
+    b.batch_norm("bn4")
+    b.linear("f3", 4)
+    return b.build()
+
+
 def residual():
     b = NetworkBuilder("residual", (1, 12, 12))
     b.conv("c1", 6, 3, padding=1)
@@ -97,7 +115,7 @@ def padded():
     return networks.build("resnet20", (1, 12, 12), 4, widths=(4, 6, 7))
 
 
-NETWORKS = [sequential, single, residual, concatenated, depthwise, normalised, padded]
+NETWORKS = [sequential, single, lenet_like, residual, concatenated, depthwise, normalised, padded]
 
 
 def prepared(build, seed=0, images=61):
@@ -154,19 +172,30 @@ def test_logits_are_equal_bit_for_bit(build, monkeypatch):
     assert found == alone
 
 
-def test_hidden_units_can_be_pruned_too():
-    net, params, x, y = prepared(sequential)
-    layout = FilterGenome(net, layers=["c2", "f1"])
+@pytest.mark.parametrize(
+    ("build", "layers"),
+    [
+        (sequential, ["c2", "f1"]),
+        (lenet_like, ["c1", "c2", "f1", "f2"]),
+        (lenet_like, ["f1"]),
+        (lenet_like, ["c2"]),
+        (lenet_like, ["c1", "f2"]),
+    ],
+)
+def test_hidden_units_can_be_pruned_too(build, layers):
+    net, params, x, y = prepared(build)
+    layout = FilterGenome(net, layers=layers)
     rows = population(layout)
     found = PopulationEvaluator(net, params, x, y, layout).wrong_counts(rows)
     assert found.tolist() == one_by_one(net, params, x, y, layout, rows, "cpu")
 
 
+@pytest.mark.parametrize("build", [sequential, lenet_like])
 @pytest.mark.parametrize(
     "options", [{"block_size": 1}, {"block_size": 1000}, {"memory_bytes": 1}, {"cache_size": 0}]
 )
-def test_sizes_do_not_change_the_counts(options):
-    net, params, x, y = prepared(sequential, images=20)
+def test_sizes_do_not_change_the_counts(build, options):
+    net, params, x, y = prepared(build, images=20)
     layout = FilterGenome(net)
     rows = population(layout)
     usual = PopulationEvaluator(net, params, x, y, layout).wrong_counts(rows)
@@ -180,6 +209,7 @@ def test_sizes_do_not_change_the_counts(options):
     [
         (sequential, ("c1", "bn1", "r1", "p1")),
         (single, ("c1", "r1", "p1")),
+        (lenet_like, ("c1", "bn1", "r1", "p1")),
         (residual, ("c1", "bn1", "r1")),
         (concatenated, ("c1", "c2", "cat", "r", "p")),
         (depthwise, ("c1", "r1")),
@@ -200,13 +230,14 @@ def test_equal_work_is_done_once(monkeypatch):
     net, params, x, y = prepared(sequential)
     layout = FilterGenome(net)
     ran = []
-    original = evaluator.run_nodes
+    original = PopulationEvaluator._run_part
 
-    def recording(net, params, activations, outputs, backend):
-        ran.append((tuple(activations), tuple(outputs)))
-        return original(net, params, activations, outputs, backend)
+    def recording(self, net, params, values, outputs, plans):
+        ran.append((tuple(values), tuple(outputs)))
+        found = original(self, net, params, values, outputs, plans)
+        return {name: found[name] for name in outputs}
 
-    monkeypatch.setattr(evaluator, "run_nodes", recording)
+    monkeypatch.setattr(PopulationEvaluator, "_run_part", recording)
     rows = np.ones((4, layout.n_bits), bool)
     rows[1, 0] = False  # another first layer
     rows[2, -1] = False  # as 0 up to the second layer
@@ -280,3 +311,36 @@ def test_errors():
         PopulationEvaluator(net, params, x, y + 1, layout)
     with pytest.raises(ConfigError, match="block_size must be at least 1, got 0"):
         PopulationEvaluator(net, params, x, y, layout, block_size=0)
+
+
+def test_whole_lenet_and_standard_networks_count_as_each_candidate_alone():
+    for name, options in (
+        ("lenet", {}),
+        ("vgg16", {"widths": (9, 10, 12, 12, 9, 10, 11, 12, 16, 17, 16, 20, 16)}),
+        ("resnet20", {"widths": (9, 10, 18)}),
+        ("mobilenet-v1", {"width_multiplier": 0.25}),
+    ):
+        net = networks.build(name, **options)
+        rng = np.random.default_rng(5)
+        params = net.init(5)
+        x = rng.normal(size=(9, *net.input_shape)).astype(np.float32)
+        y = rng.integers(0, 10, 9)
+        layout = FilterGenome(net)
+        rows = population(layout, size=6)
+        found = PopulationEvaluator(net, params, x, y, layout, block_size=5).wrong_counts(rows)
+        assert found.tolist() == one_by_one(net, params, x, y, layout, rows, "cpu")
+
+
+def test_memory_of_a_large_population_is_bounded():
+    net = networks.build("vgg16", widths=(32,) * 13)
+    layout = FilterGenome(net)
+    rng = np.random.default_rng(0)
+    evaluated = PopulationEvaluator(
+        net, net.init(0), np.zeros((2, 3, 32, 32), np.float32), np.zeros(2, int), layout, memory_bytes=2**21
+    )
+    rows = layout.random(np.full(12, 0.5), rng)
+    chunks = list(evaluated._chunks(rows, range(len(rows))))
+    assert len(chunks) > 2
+    for chunk in chunks:
+        packed = sum(value.nbytes for candidate in chunk for value in candidate.params.values())
+        assert 5 * packed <= 2**21 or len(chunk) == 1

@@ -1,4 +1,4 @@
-"""What is particular to the compiled convolutions: every way of cutting the work, and equal bits."""
+"""What is particular to the direct convolutions: every way of cutting the work, and equal bits."""
 
 import numba
 import numpy as np
@@ -6,9 +6,19 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from emoref_kernels.cpu import conv_weight, correlate
+from emoref_kernels.cpu import conv, conv_weight, correlate
 from emoref_kernels.cpu.conv import conv2d, conv2d_bias_grad, conv2d_input_grad, conv2d_weight_grad
+from emoref_kernels.cpu.planner import Technique
 from emoref_kernels.reference import conv as reference
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _direct():
+    """Let the planner choose the direct product for every shape."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(conv, "plan_convolution", lambda *shape: Technique("direct", "forced by the tests"))
+        yield
+
 
 # images, channels, height, width, filters, kernel, stride, padding, groups
 SHAPES = {

@@ -1,0 +1,314 @@
+"""Winograd convolution of 3 x 3 filters at stride 1: forward, and the gradients of input and filters.
+
+F(m x m, 3 x 3) computes m x m outputs with (m + 2)^2 multiplications instead of 9 m^2: 2.25 instead of 9 for
+each output with m = 4, 4 with m = 2 (:mod:`~emoref_kernels.cpu.winograd_tiles` has the transforms and their
+source). What remains is (m + 2)^2 matrix products, tiles by channels times channels by filters.
+
+Where the transformed filters are small, a thread takes a block of tiles through all steps, so that the
+block stays in its cache ("together"). Where they are large, reading them for each block would take
+longer than multiplying; then the steps follow one another for as many tiles as memory allows, and the threads
+share the positions ("in phases"). The cut changes no bit of a convolution: an output depends on its own tile
+alone, as a chain of multiply-adds over the channels. Only the gradient of the filters sums over
+tiles; it is cut by the shapes alone.
+"""
+
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from emoref_kernels.cpu.jit import jit
+from emoref_kernels.cpu.simd import LANES, ROWS
+from emoref_kernels.cpu.winograd_blocks import (
+    Grid,
+    Side,
+    column_tiles,
+    load_unit,
+    multiply_position,
+    store_unit,
+)
+from emoref_kernels.cpu.winograd_cuts import make_grid, make_side, unit_pixels_of, whole, with_step, workspace
+from emoref_kernels.cpu.winograd_filters import _transform_filters as _transform_filters
+from emoref_kernels.cpu.winograd_filters import filter_gradient, filter_step
+
+__all__ = ["winograd_conv", "winograd_weight_grad"]
+
+_TOGETHER_FLOATS = 1024 * 1024
+"""Most floats of transformed filters for which a thread takes its tiles through all steps: 4 MB."""
+
+_TOGETHER_SUMS = 192 * 1024
+"""The same for the sums of their gradient, of which each part has its own: 768 KB."""
+
+_BLOCK_FLOATS = 320 * 1024
+"""Floats of a thread's transformed tiles, about as many as fit into the second-level cache: 1.25 MB."""
+
+_PHASE_FLOATS = 1024 * 1024, 16 * 1024 * 1024
+"""Least and most floats of all transformed tiles where the steps follow one another: 4 and 64 MB."""
+
+_PARTS = 16
+"""Parts of the sum over tiles, each with sums of its own, where these are small."""
+
+_NONE = np.zeros(0, dtype=np.float32)
+
+
+def _phase_floats(filter_floats: int) -> int:
+    """Return the size of a block that the threads share: the filters are read once for each block."""
+    return min(max(5 * filter_floats // 2, _PHASE_FLOATS[0]), _PHASE_FLOATS[1])
+
+
+_LOAD, _LOAD_GRADIENT, _MULTIPLY, _STORE = range(4)
+
+
+class Work(NamedTuple):
+    """What one pass over the blocks does; both convolution and filter gradient are passes of this kind."""
+
+    first_step: int  # steps from this one
+    last_step: int  # to the one before this
+    shared: int  # 1: the threads share the items of one block; 0: each takes whole parts of the sum
+    block: int  # that block
+    parts: int  # sums that are independent: the blocks of a convolution, or parts of a gradient
+    gradient: int  # 1 for the gradient of the filters
+    pixel_size: int  # floats of each thread's pixels,
+    v_size: int  # of its transformed images,
+    t_size: int  # of its products, or transformed gradients: 0 where the threads share these,
+    w_size: int  # and of each part's sums
+    w_step: int  # floats from one position of the filters, or their sums, to the next
+
+
+@jit()
+def _step_items(step, work, grid, source, result, units):
+    """Return the number of independent items of a step for a block."""
+    if step == _LOAD:
+        return units * source.chunks
+    if step == _MULTIPLY:
+        columns = source.depth if work.gradient else result.depth
+        return (grid.outputs + 2) ** 2 * column_tiles(columns)
+    return units * result.chunks
+
+
+@jit()
+def _load_item(step, item, grid, source, result, first, units, x, dy, pixels, v, v_start, t, t_start):
+    """Transform one unit of the images, or of the gradient."""
+    side, tensor, target, start = source, x, v, v_start
+    if step == _LOAD_GRADIENT:
+        side, tensor, target, start = result, dy, t, t_start
+    slot, chunk = divmod(item, side.chunks)
+    last = 1 if slot == units - 1 else 0
+    forward = 1 if step == _LOAD else 0
+    load_unit(grid, side, tensor, first + slot, slot, last, chunk, forward, pixels, target, start)
+
+
+@jit()
+def _multiply_item(item, work, grid, source, result, units, v, v_start, t, t_start, w, w_start, accumulate):
+    """Multiply the matrices of one position in one tile of columns."""
+    tiles = (units * grid.unit_tiles + ROWS - 1) // ROWS * ROWS
+    if work.gradient:
+        p, column_tile = divmod(item, column_tiles(source.depth))
+        a, b, c = t, v, w
+        rows, columns, depth = result.depth, source.depth, tiles
+        a_place, b_place = t_start + p * result.step, v_start + p * source.step
+        c_place = w_start + p * work.w_step
+        a_row, b_row, c_row = result.row, source.row, source.depth
+    else:
+        p, column_tile = divmod(item, column_tiles(result.depth))
+        a, b, c = v, w, t
+        rows, columns, depth = tiles, result.depth, source.depth
+        a_place, b_place, c_place = v_start + p * source.step, p * work.w_step, t_start + p * result.step
+        a_row, b_row, c_row = source.row, 0, result.row
+    multiply_position(
+        rows, columns, depth, column_tile, a, a_place, a_row, work.gradient, b, b_place, b_row, c, c_place,
+        c_row, accumulate,
+    )  # fmt: skip
+
+
+@jit()
+def _unpack(numbers):
+    """Return the descriptions of a pass from the array that holds them one after the other."""
+    n = numbers
+    work = Work(n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8], n[9], n[10])
+    grid = Grid(n[11], n[12], n[13], n[14], n[15], n[16], n[17], n[18], n[19], n[20], n[21])
+    source = Side(n[22], n[23], n[24], n[25], n[26], n[27], n[28], n[29], n[30], n[31], n[32])
+    result = Side(n[33], n[34], n[35], n[36], n[37], n[38], n[39], n[40], n[41], n[42], n[43])
+    return work, grid, source, result
+
+
+@jit()
+def _run_thread(thread, threads, numbers, x, dy, pixels, v, t, w, bias, y):
+    """Do one thread's share of a pass."""
+    work, grid, source, result = _unpack(numbers)
+    v_start, t_start = thread * work.v_size, thread * work.t_size
+    first_part, last_part = (0, 1) if work.shared else (thread, work.parts)
+    for part in range(first_part, last_part, threads):
+        first_block = work.block if work.shared else grid.blocks * part // work.parts
+        last_block = work.block + 1 if work.shared else grid.blocks * (part + 1) // work.parts
+        for block in range(first_block, last_block):
+            first = block * grid.block_units
+            units = min(grid.block_units, grid.units - first)
+            accumulate = 1 if block > (0 if work.shared else first_block) else 0
+            for step in range(work.first_step, work.last_step):
+                if step == _LOAD_GRADIENT and not work.gradient:
+                    continue
+                items = _step_items(step, work, grid, source, result, units)
+                first_item = items * thread // threads if work.shared else 0
+                last_item = items * (thread + 1) // threads if work.shared else items
+                for item in range(first_item, last_item):
+                    if step == _MULTIPLY:
+                        _multiply_item(
+                            item, work, grid, source, result, units, v, v_start, t, t_start, w,
+                            part * work.w_size, accumulate if work.gradient else 0,
+                        )  # fmt: skip
+                    elif step == _STORE:
+                        slot, chunk = divmod(item, result.chunks)
+                        store_unit(grid, result, t, t_start, first + slot, slot, chunk, bias, pixels, y)
+                    else:
+                        _load_item(
+                            step, item, grid, source, result, first, units, x, dy, pixels, v, v_start, t,
+                            t_start,
+                        )  # fmt: skip
+
+
+@jit(parallel=True)
+def _run(threads, numbers, pixel_size, x, dy, pixels, v, t, w, bias, y):
+    """Do a pass.
+
+    There is this one parallel kernel for all of them, and its numbers come in one array: a parallel loop is
+    compiled several times over, the longer the more arguments it has.
+    """
+    for index in numba.prange(threads):
+        thread = np.int64(index)
+        own = pixels[thread * pixel_size : (thread + 1) * pixel_size]
+        _run_thread(thread, threads, numbers, x, dy, own, v, t, w, bias, y)
+
+
+def _passes(
+    work: Work, last_step: int, threads: int, grid: Grid, sides: tuple[Side, Side], *arrays: NDArray[Any]
+) -> None:
+    """Run all steps for all blocks: in one pass, or step by step where the threads share the blocks."""
+
+    def run(count: int, one: Work) -> None:
+        numbers = np.array((*one, *grid, *sides[0], *sides[1]), dtype=np.int64)
+        _run(count, numbers, one.pixel_size, *arrays)
+
+    if not work.shared:
+        run(min(threads, work.parts), work._replace(last_step=last_step))
+        return
+    for block in range(grid.blocks):
+        for step in range(last_step):
+            if step == _LOAD_GRADIENT and not work.gradient:
+                continue
+            one = work._replace(first_step=step, last_step=step + 1, block=block)
+            run(threads, one)
+
+
+def winograd_conv(
+    x: NDArray[Any],
+    x_shape: tuple[int, int, int, int],
+    u: NDArray[Any],
+    filters: int,
+    bias: NDArray[Any],
+    padding: tuple[int, int],
+    outputs: int,
+    y: NDArray[Any],
+) -> None:
+    """Compute a convolution of 3 x 3 filters at stride 1 into `y`.
+
+    Parameters
+    ----------
+    x : ndarray of float32, 1-D
+        Images of `x_shape` (N, C, H, W), flat; at least one image.
+    x_shape : tuple of int
+        Their shape.
+    u : ndarray of float32, 1-D
+        Filters from :func:`transform_filters`.
+    filters : int
+        Their number.
+    bias : ndarray of float32, 1-D
+        One value a filter, or of length 0.
+    padding : tuple of int
+        Rows and columns of zeros on each side.
+    outputs : int
+        m of F(m x m, 3 x 3).
+    y : ndarray of float32, 1-D
+        Result (N, filters, H + 2 padding - 2, W + 2 padding - 2), flat.
+    """
+    images, channels, x_h, x_w = x_shape
+    y_h, y_w = x_h + 2 * padding[0] - 2, x_w + 2 * padding[1] - 2
+    threads = numba.get_num_threads()
+    depth, width = whole(channels, LANES), whole(filters, LANES)
+    together = (outputs + 2) ** 2 * depth * width <= _TOGETHER_FLOATS
+    floats = _BLOCK_FLOATS if together else _phase_floats((outputs + 2) ** 2 * depth * width)
+    grid = make_grid(images, (y_h, y_w), outputs, depth, width, floats, threads if together else 1)
+    unit_pixels = unit_pixels_of(grid)
+    origin = -padding[0], -padding[1]
+    source = with_step(make_side(channels, (x_h, x_w), origin, outputs + 2, unit_pixels), grid)
+    result = with_step(make_side(filters, (y_h, y_w), (0, 0), outputs, unit_pixels), grid)
+    bias_row = np.zeros(width, dtype=np.float32)
+    bias_row[: bias.size] = bias
+    positions, u_step = (outputs + 2) ** 2, filter_step(depth, width)
+    pixel_size = unit_pixels * max(source.chunk, result.chunk)
+    pixels = workspace.array("pixels", threads * pixel_size)
+    copies = min(threads, grid.blocks) if together else 1
+    v = workspace.array("v", copies * positions * source.step)
+    m = workspace.array("t", copies * positions * result.step)
+    work = Work(
+        0, 0, int(not together), 0, grid.blocks, 0, pixel_size,
+        positions * source.step if together else 0, positions * result.step if together else 0, 0, u_step,
+    )  # fmt: skip
+    _passes(work, _STORE + 1, threads, grid, (source, result), x, _NONE, pixels, v, m, u, bias_row, y)
+
+
+def winograd_weight_grad(
+    dy: NDArray[Any],
+    x: NDArray[Any],
+    x_shape: tuple[int, int, int, int],
+    filters: int,
+    padding: tuple[int, int],
+    outputs: int,
+    dw: NDArray[Any],
+) -> None:
+    """Compute the gradient of 3 x 3 filters at stride 1 into `dw`.
+
+    Parameters
+    ----------
+    dy, x : ndarray of float32, 1-D
+        Gradient of the output, and images of `x_shape` (N, C, H, W), flat; at least one image.
+    x_shape : tuple of int
+        Shape of the images.
+    filters : int
+        Number of filters.
+    padding : tuple of int
+        Rows and columns of zeros on each side.
+    outputs : int
+        m of F(m x m, 3 x 3).
+    dw : ndarray of float32, 1-D
+        Result (filters, C, 3, 3), flat.
+    """
+    images, channels, x_h, x_w = x_shape
+    y_h, y_w = x_h + 2 * padding[0] - 2, x_w + 2 * padding[1] - 2
+    threads = numba.get_num_threads()
+    depth, width = whole(channels, LANES), whole(filters, LANES)
+    positions = (outputs + 2) ** 2
+    together = positions * depth * width <= _TOGETHER_SUMS
+    floats = _BLOCK_FLOATS if together else _phase_floats(positions * depth * width)
+    grid = make_grid(images, (y_h, y_w), outputs, depth, width, floats, 1)
+    unit_pixels = unit_pixels_of(grid)
+    origin = -padding[0], -padding[1]
+    x_side = with_step(make_side(channels, (x_h, x_w), origin, outputs + 2, unit_pixels), grid)
+    dy_side = with_step(make_side(filters, (y_h, y_w), (0, 0), outputs, unit_pixels), grid)
+    s_step = width * depth + LANES
+    s_size = positions * s_step
+    pixel_size = unit_pixels * max(x_side.chunk, dy_side.chunk)
+    pixels = workspace.array("pixels", threads * pixel_size)
+    parts = min(_PARTS, grid.blocks) if together else 1
+    copies = min(threads, parts) if together else 1
+    sums = workspace.array("sums", parts * s_size)
+    v = workspace.array("v", copies * positions * x_side.step)
+    d = workspace.array("t", copies * positions * dy_side.step)
+    work = Work(
+        0, 0, int(not together), 0, parts, 1, pixel_size,
+        positions * x_side.step if together else 0, positions * dy_side.step if together else 0, s_size,
+        s_step,
+    )  # fmt: skip
+    _passes(work, _MULTIPLY + 1, threads, grid, (x_side, dy_side), x, dy, pixels, v, d, sums, _NONE, _NONE)
+    filter_gradient(sums, parts, filters, channels, outputs, dw)
