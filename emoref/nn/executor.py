@@ -165,7 +165,7 @@ def forward(
 
 def _norms_with_relu(net: Network, keep: Collection[str]) -> frozenset[str]:
     """Return the batch norms whose result only a ReLU reads, and these ReLUs: one pass does both."""
-    paired = set()
+    paired: set[str] = set()
     for node in net.nodes:
         readers = net.consumers(node.name)
         if node.op == "batch_norm" and len(readers) == 1 and readers[0].op == "relu" and node.name not in keep:

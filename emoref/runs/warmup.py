@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -110,7 +111,7 @@ def steps() -> Iterator[tuple[str, Callable[[], object]]]:
             PopulationEvaluator(net, params, images, labels, layout).wrong_counts(genomes)
 
         yield f"training ({net.name})", train
-        yield f"inference ({net.name})", lambda n=net, p=params, x=images: nn.predict(n, p, x)
+        yield f"inference ({net.name})", partial(nn.predict, net, params, images)
         yield f"population ({net.name})", search
 
     def evolve() -> None:
