@@ -103,6 +103,8 @@ class Backend:
 def _load(name: str, mode: str) -> Backend:
     """Import the package of a known back end and collect its functions."""
     package = importlib.import_module(_PACKAGES[name], __name__)
+    if name == "cpu":
+        importlib.import_module(".cpu.memory", __name__).keep_freed_memory()
     functions = {
         field.name: getattr(package, field.name) for field in fields(Backend) if field.name not in _LABELS
     }
