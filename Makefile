@@ -3,7 +3,7 @@
 #   make test    install, then lint and run every test
 PYTHON ?= python3
 VENV   ?= .venv
-# Extras for the tests; `EXTRAS=dev,report,data,oracles make test` adds the peers that values are checked against.
+# Extras for the tests; `EXTRAS=dev,report,data,dask,peers,oracles make test` adds the peers that values are checked against.
 EXTRAS ?= dev,report,data
 
 BIN := $(VENV)/bin
