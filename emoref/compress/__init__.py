@@ -1,5 +1,6 @@
 """Making networks smaller: removal of channels, importance criteria, quantisation, coding, costs."""
 
+from emoref.compress.alignment import SIMILARITIES, align, filter_distances, permute_slots
 from emoref.compress.calibrate import (
     RANGE_METHODS,
     HalfPrecision,
@@ -26,11 +27,19 @@ from emoref.compress.coding import (
     smallest_coder,
     zero_runs,
 )
-from emoref.compress.compressed import METHODS, CompressedNetwork, quantize_network
+from emoref.compress.compressed import METHODS, CompressedNetwork, quantize_network, quantize_weights
 from emoref.compress.count import Count, LayerCount, count
 from emoref.compress.emz import EmzSize, SectionSize, emz_size, load_emz, load_emz_notes, save_emz
 from emoref.compress.groups import ChannelGroup, ChannelMap, channel_groups, channel_map, prunable_layers
 from emoref.compress.importance import CRITERIA, filter_importance, masks_from_importance, tied_importance
+from emoref.compress.index_matrix import (
+    IndexMatrix,
+    LayerSlots,
+    SharedNetwork,
+    StoredParameters,
+    share_filters,
+)
+from emoref.compress.library import Library, PrunedModel, network_checksum
 from emoref.compress.quantize import (
     MAX_BITS,
     MIN_BITS,
@@ -40,6 +49,7 @@ from emoref.compress.quantize import (
     emomc_values,
     quantize,
 )
+from emoref.compress.shared_file import load_shared, load_shared_extra, save_shared
 from emoref.compress.slim import apply_masks, kept_channels, slim, slim_network
 from emoref.compress.straight_through import straight_through_backend
 from emoref.compress.weights import (
@@ -61,6 +71,7 @@ __all__ = [
     "METHODS",
     "MIN_BITS",
     "RANGE_METHODS",
+    "SIMILARITIES",
     "ChannelGroup",
     "ChannelMap",
     "CodebookTensor",
@@ -70,12 +81,19 @@ __all__ = [
     "EmzSize",
     "Encoded",
     "HalfPrecision",
+    "IndexMatrix",
     "LayerCount",
     "LayerDensity",
+    "LayerSlots",
+    "Library",
+    "PrunedModel",
     "RangeObserver",
     "SectionSize",
+    "SharedNetwork",
+    "StoredParameters",
     "UniformGrid",
     "UniformTensor",
+    "align",
     "apply_masks",
     "apply_weight_masks",
     "bitmap_bits",
@@ -92,6 +110,7 @@ __all__ = [
     "emomc_values",
     "emz_size",
     "encode",
+    "filter_distances",
     "filter_importance",
     "geometric_ratios",
     "huffman_bits",
@@ -100,17 +119,24 @@ __all__ = [
     "kept_weights",
     "load_emz",
     "load_emz_notes",
+    "load_shared",
+    "load_shared_extra",
     "magnitude_masks",
     "masks_from_importance",
+    "network_checksum",
+    "permute_slots",
     "predict_quantized",
     "prunable_layers",
     "prune_gradually",
     "quantize",
     "quantize_network",
+    "quantize_weights",
     "quantized_activations",
     "relative_bits",
     "relative_entries",
     "save_emz",
+    "save_shared",
+    "share_filters",
     "slim",
     "slim_network",
     "smallest_coder",

@@ -13,7 +13,7 @@ from emoref.compress.weights import weighted_layers
 from emoref.errors import ConfigError, NetworkError
 from emoref.nn import Network, check_params
 
-__all__ = ["METHODS", "CompressedNetwork", "Tensor", "quantize_network"]
+__all__ = ["METHODS", "CompressedNetwork", "Tensor", "quantize_network", "quantize_weights"]
 
 Tensor = UniformTensor | CodebookTensor | NDArray[Any]
 
@@ -67,6 +67,37 @@ def _numbers(tensor: Tensor) -> NDArray[Any]:
     return np.array(tensor) if isinstance(tensor, np.ndarray) else tensor.dequantize()
 
 
+def quantize_weights(
+    weights: NDArray[Any], bits: int, method: str = "symmetric"
+) -> UniformTensor | CodebookTensor:
+    """Quantise the weights of one layer.
+
+    Parameters
+    ----------
+    weights : float array
+        At least one axis; finite.
+    bits : int
+        2 to 16.
+    method : str
+        One of :data:`METHODS`; see :func:`quantize_network`.
+
+    Returns
+    -------
+    UniformTensor or CodebookTensor
+        The codes and what they stand for.
+
+    Raises
+    ------
+    ConfigError
+        If the method is unknown or the number of bits is out of range.
+    NetworkError
+        If a weight is not finite.
+    """
+    if method not in _METHODS:
+        raise ConfigError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
+    return _METHODS[method](weights, bits)
+
+
 def quantize_network(
     net: Network,
     params: Mapping[str, NDArray[Any]],
@@ -115,7 +146,7 @@ def quantize_network(
             tensors[name] = np.array(value, dtype=np.float32)
             continue
         try:
-            tensors[name] = _METHODS[method](value, chosen[layer])
+            tensors[name] = quantize_weights(value, chosen[layer], method)
         except (ConfigError, NetworkError) as error:
             raise type(error)(f"layer {layer!r}: {error}") from None
     return CompressedNetwork(net, tensors)

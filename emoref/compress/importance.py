@@ -27,7 +27,7 @@ from emoref.errors import ConfigError, DataError, NetworkError
 from emoref.nn import Network, Node, backward, forward, run_nodes
 from emoref_kernels import load_backend
 
-__all__ = ["CRITERIA", "filter_importance", "masks_from_importance", "tied_importance"]
+__all__ = ["CRITERIA", "activation_of", "filter_importance", "masks_from_importance", "tied_importance"]
 
 Scores = dict[str, NDArray[np.float64]]
 Data = tuple[NDArray[Any], NDArray[Any]]
@@ -125,7 +125,7 @@ def _apoz(
     backend: str,
 ) -> Scores:
     """Return 1 - (share of zeros after the layer's ReLU), over all images and all pixels of the map."""
-    where = {name: _activation_of(net, name) for name in layers}
+    where = {name: activation_of(net, name) for name in layers}
     for name, (node, _) in where.items():
         if net.node(node).op != "relu":
             raise NetworkError(
@@ -162,7 +162,7 @@ def _taylor(
     2019, which uses weights instead of activations, is another one.)
     """
     k = load_backend(backend)
-    where = {name: _activation_of(net, name) for name in layers}
+    where = {name: activation_of(net, name) for name in layers}
     wanted = sorted({node for node, _ in where.values()})
     sums = {name: np.zeros(len(channels)) for name, (_, channels) in where.items()}
     for start in range(0, len(images), _BLOCK):
@@ -193,11 +193,25 @@ def _gradient_times_activation(
     return products
 
 
-def _activation_of(net: Network, layer: str) -> tuple[str, NDArray[np.int64]]:
+def activation_of(net: Network, layer: str) -> tuple[str, NDArray[np.int64]]:
     """Return the node whose value is the layer's activation, and the layer's channels in that value.
 
     Walks from the layer through batch norm, pooling, dropout, additions and concatenations to the first
     ReLU. Without one, it is the layer's own value after the batch norm that directly follows, if any.
+
+    Parameters
+    ----------
+    net : Network
+        The network.
+    layer : str
+        A convolution or linear layer of it.
+
+    Returns
+    -------
+    node : str
+        Where the activation is.
+    channels : int64 array, shape (filters,)
+        Which of that node's channels are those of the layer's filters.
     """
     ids = channel_map(net).values
     name, channels = layer, np.arange(len(ids[layer]), dtype=np.int64)

@@ -10,6 +10,7 @@ from emoref.data.dataset import Augmentation, Dataset, channel_statistics
 from emoref.data.folders import IMAGENET_MEAN, IMAGENET_STD, ImageFolder
 from emoref.data.idx import read_idx, read_image_set, read_images, read_labels, write_idx
 from emoref.data.splits import class_balanced_subset, stratified_split
+from emoref.data.tasks import in_shape, select_classes
 
 __all__ = [
     "IMAGENET_MEAN",
@@ -21,6 +22,7 @@ __all__ = [
     "channel_statistics",
     "class_balanced_subset",
     "describe",
+    "in_shape",
     "load",
     "locate",
     "names",
@@ -30,6 +32,7 @@ __all__ = [
     "read_image_set",
     "read_images",
     "read_labels",
+    "select_classes",
     "stratified_split",
     "write_idx",
 ]

@@ -18,7 +18,16 @@ from emoref.nn.executor import (
 )
 from emoref.nn.graph import INPUT, LayerRow, Network, NetworkBuilder, Node
 from emoref.nn.io import check_params, load, load_extra, save
+from emoref.nn.joint import JointState, fit_jointly, load_joint_state, save_joint_state
 from emoref.nn.loss import Loss
+from emoref.nn.multitask import (
+    Binding,
+    MultiTaskNetwork,
+    check_tasks,
+    head_of,
+    initial_store,
+    shared_trunk,
+)
 from emoref.nn.optim import SGD, Adam, make_optimizer
 from emoref.nn.schedule import learning_rate
 from emoref.nn.training import History, StepReport, TrainingState, fit
@@ -28,10 +37,13 @@ __all__ = [
     "SGD",
     "Adam",
     "ArrayData",
+    "Binding",
     "Evaluation",
     "History",
+    "JointState",
     "LayerRow",
     "Loss",
+    "MultiTaskNetwork",
     "Network",
     "NetworkBuilder",
     "Node",
@@ -43,13 +55,18 @@ __all__ = [
     "TrainingState",
     "backward",
     "check_params",
+    "check_tasks",
     "evaluate",
     "evaluate_data",
     "fit",
+    "fit_jointly",
     "forward",
+    "head_of",
+    "initial_store",
     "learning_rate",
     "load",
     "load_extra",
+    "load_joint_state",
     "load_state",
     "loss_and_gradients",
     "make_optimizer",
@@ -57,5 +74,7 @@ __all__ = [
     "reestimate_batch_norm",
     "run_nodes",
     "save",
+    "save_joint_state",
     "save_state",
+    "shared_trunk",
 ]

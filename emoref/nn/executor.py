@@ -168,7 +168,8 @@ def _norms_with_relu(net: Network, keep: Collection[str]) -> frozenset[str]:
     paired: set[str] = set()
     for node in net.nodes:
         readers = net.consumers(node.name)
-        if node.op == "batch_norm" and len(readers) == 1 and readers[0].op == "relu" and node.name not in keep:
+        alone = len(readers) == 1 and node.name not in keep
+        if alone and node.op == "batch_norm" and readers[0].op == "relu":
             paired.update((node.name, readers[0].name))
     return frozenset(paired)
 

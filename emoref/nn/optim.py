@@ -1,17 +1,23 @@
 """Optimisers: which arrays they keep beside the parameters, and which kernel takes the step."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emoref.nn.config import TrainConfig
-from emoref.nn.graph import Network
 
-__all__ = ["SGD", "Adam", "Optimizer", "make_optimizer"]
+__all__ = ["SGD", "Adam", "Optimizer", "Trainable", "make_optimizer"]
 
 Array = NDArray[Any]
+
+
+class Trainable(Protocol):
+    """What names the parameters that training changes: a network, or several over one store."""
+
+    def trainable(self) -> tuple[str, ...]:
+        """Return the names."""
 
 
 class Optimizer:
@@ -19,7 +25,7 @@ class Optimizer:
 
     Parameters
     ----------
-    net : Network
+    net : Network or MultiTaskNetwork
         Whose parameters.
     params : dict of str to ndarray
         Their arrays, for shapes and dtypes.
@@ -36,7 +42,7 @@ class Optimizer:
 
     slot_names: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, net: Network, params: Mapping[str, Array], config: TrainConfig) -> None:
+    def __init__(self, net: Trainable, params: Mapping[str, Array], config: TrainConfig) -> None:
         self.config = config
         self.names = net.trainable()
         self.steps = 0
@@ -93,6 +99,6 @@ class Adam(Optimizer):
         backend.adam_update(param, grad, m, v, self.steps, lr, c.beta1, c.beta2, c.eps, decay)
 
 
-def make_optimizer(net: Network, params: Mapping[str, Array], config: TrainConfig) -> Optimizer:
+def make_optimizer(net: Trainable, params: Mapping[str, Array], config: TrainConfig) -> Optimizer:
     """Return the optimiser that `config` names, at its start, for the parameters `params` of `net`."""
     return {"sgd": SGD, "adam": Adam}[config.optimizer](net, params, config)

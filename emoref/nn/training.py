@@ -3,7 +3,7 @@
 import json
 import math
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -191,26 +191,53 @@ def fit(
     loop = _Loop(net, params, train_data, config, backend_of(backend), seed, on_step, teacher)
     if resume is not None:
         loop.restore(resume)
-    good = {name: value.copy() for name, value in params.items()}
-    for epoch in range(loop.history.epochs, config.epochs):
-        try:
-            # Overflow on the way to a diverged loss is reported as the error below, not as warnings.
-            with np.errstate(over="ignore", invalid="ignore"):
-                loop.run_epoch(epoch)
-        except TrainingDivergedError:
-            _copy_into(params, good)
-            raise
+
+    def after_epoch() -> None:
         if validation is not None:
             result = evaluate_data(net, params, validation, loop.k)
             loop.history.validation_loss.append(result.loss)
             loop.history.validation_error.append(result.error)
-        _copy_into(good, params)
         if on_epoch is not None:
             on_epoch(loop.state())
+
+    run_epochs(range(loop.history.epochs, config.epochs), loop.run_epoch, after_epoch, params)
     return loop.history
 
 
-def _copy_into(target: Mapping[str, Array], source: Mapping[str, Array]) -> None:
+def run_epochs(
+    epochs: Iterable[int],
+    run_epoch: Callable[[int], None],
+    after_epoch: Callable[[], None],
+    params: Mapping[str, Array],
+) -> None:
+    """Run epoch after epoch; one that diverges is undone before its error goes on.
+
+    Parameters
+    ----------
+    epochs : iterable of int
+        Numbers of the epochs.
+    run_epoch : callable
+        Runs one; raises TrainingDivergedError.
+    after_epoch : callable
+        Called after each that did not diverge.
+    params : mapping of str to ndarray
+        What an epoch changes, put back to what it was before the epoch that diverged.
+    """
+    good = {name: value.copy() for name, value in params.items()}
+    for epoch in epochs:
+        try:
+            # Overflow on the way to a diverged loss is reported as the error below, not as warnings.
+            with np.errstate(over="ignore", invalid="ignore"):
+                run_epoch(epoch)
+        except TrainingDivergedError:
+            copy_into(params, good)
+            raise
+        copy_into(good, params)
+        after_epoch()
+
+
+def copy_into(target: Mapping[str, Array], source: Mapping[str, Array]) -> None:
+    """Copy the values of arrays into the arrays of the same names."""
     for name, value in source.items():
         np.copyto(target[name], value)
 
@@ -282,9 +309,9 @@ class _Loop:
                     f'parameter "{name}" is {self.params[name].dtype}, in the training to resume '
                     f"{value.dtype}"
                 )
-        _copy_into(self.params, state.params)
+        copy_into(self.params, state.params)
         for slot, values in state.slots.items():
-            _copy_into(self.optimizer.slots[slot], values)
+            copy_into(self.optimizer.slots[slot], values)
         self.optimizer.steps = state.steps
         self.history = state.history.copy()
 
@@ -299,7 +326,7 @@ class _Loop:
             loss_sum += loss * len(indices)
             wrong += step_wrong
         if not all(np.isfinite(value).all() for value in self.params.values()):
-            raise _diverged("a parameter", epoch, self.steps - 1, lr)
+            raise diverged("a parameter", epoch, self.steps - 1, lr)
         self.history.lr.append(lr)
         self.history.train_loss.append(loss_sum / count)
         self.history.train_error.append(wrong / count)
@@ -318,9 +345,9 @@ class _Loop:
             teacher_logits=self.teacher_logits(images),
         )
         if not math.isfinite(result.loss):
-            raise _diverged("the loss", epoch, step, lr)
+            raise diverged("the loss", epoch, step, lr)
         self.optimizer.step(self.k, self.params, result.grads, lr)
-        _copy_into(self.params, result.buffer_updates)
+        copy_into(self.params, result.buffer_updates)
         if self.on_step is not None:
             self.on_step(StepReport(epoch, step, self.steps, result.loss, lr))
         return result.loss, result.wrong
@@ -349,7 +376,8 @@ def _checksum(net: Network, params: Mapping[str, Array]) -> int:
     return checksum or 1
 
 
-def _diverged(what: str, epoch: int, step: int, lr: float) -> TrainingDivergedError:
+def diverged(what: str, epoch: int, step: int, lr: float) -> TrainingDivergedError:
+    """Return the error of a training in which `what` is NaN or infinite; epoch and step count from 0."""
     return TrainingDivergedError(
         f"{what} became NaN or infinite in epoch {epoch + 1}, step {step + 1}, at learning rate {lr:g}; "
         "a smaller learning rate may help"

@@ -34,17 +34,31 @@ Section = Callable[[RunRecord, dict[str, Figure]], str]
 _OPEN_ROWS = 30
 
 
-def write_report(record: RunRecord) -> Path:
+def write_report(
+    record: RunRecord,
+    sections: "tuple[tuple[str, Section], ...] | None" = None,
+    first_words: Callable[[RunRecord], str] | None = None,
+) -> Path:
     """Write ``report.html`` of the run in `record`, finished or not, and return its path.
+
+    Parameters
+    ----------
+    record : RunRecord
+        The run.
+    sections : tuple of (str, callable), optional
+        Titles and sections of the page; those of a filter pruning if left out.
+    first_words : callable, optional
+        What gives the sentences under the title; :func:`summary` if left out.
 
     Raises
     ------
     MissingDependencyError
-        If plotly is not installed. The tables (:func:`emoref.report.write_tables`) do not need it.
+        If plotly is not installed.
     FileFormatError
         If the stored search contradicts itself.
     """
-    write_text_atomic(record.folder.report, render(record, plotly_js()))
+    page = render(record, plotly_js(), sections, first_words)
+    write_text_atomic(record.folder.report, page)
     return record.folder.report
 
 
@@ -65,19 +79,24 @@ def plotly_js() -> str:
     return str(get_plotlyjs())
 
 
-def render(record: RunRecord, script: str) -> str:
-    """Return the page as text, with the source of plotly.js inlined."""
+def render(
+    record: RunRecord,
+    script: str,
+    sections: "tuple[tuple[str, Section], ...] | None" = None,
+    first_words: Callable[[RunRecord], str] | None = None,
+) -> str:
+    """Return the page as text, with the source of plotly.js inlined; see :func:`write_report`."""
     drawn: dict[str, Figure] = {}
     body = "\n".join(
         f"<section>\n<h2>{title}</h2>\n{content}\n</section>"
-        for title, section in SECTIONS
+        for title, section in sections or SECTIONS
         if (content := section(record, drawn))
     )
     description = str(record.config.get("description") or "")
     template = Template(resources.files("emoref.report").joinpath("template.html").read_text("utf-8"))
     return template.substitute(
         title=text(str(record.config.get("name") or "experiment")),
-        summary=text(summary(record)),
+        summary=text((first_words or summary)(record)),
         description=f'<p class="muted">{text(description)}</p>' if description else "",
         sections=body,
         figures=json_in_script(drawn),

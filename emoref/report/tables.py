@@ -301,31 +301,35 @@ def compression_ratio(network: NetworkRecord) -> float | None:
     return network.filters_original / network.filters if network.filters else None
 
 
-def write_tables(record: RunRecord) -> list[Path]:
-    """Write ``front.csv``, ``networks.csv`` and ``generations.csv`` into the run's ``tables`` folder.
-
-    A run with baselines also gets ``baselines.csv``.
-
-    Parameters
-    ----------
-    record : RunRecord
-        The run, finished or not; what is not there yet gives a table without rows.
-
-    Returns
-    -------
-    list of Path
-        The files, each replaced atomically.
+def all_tables(record: RunRecord) -> list[Table]:
+    """Return front, networks and generations, and the baselines of a run that has some.
 
     Raises
     ------
     FileFormatError
         If the stored search contradicts itself.
     """
+    found = [front_table(record), networks_table(record), generations_table(record)]
+    return [*found, baselines_table(record)] if record.baselines else found
+
+
+def write_tables(record: RunRecord, found: list[Table]) -> list[Path]:
+    """Write tables of a run as ``<name>.csv`` into its ``tables`` folder.
+
+    Parameters
+    ----------
+    record : RunRecord
+        The run.
+    found : list of Table
+        Its tables.
+
+    Returns
+    -------
+    list of Path
+        The files, each replaced atomically.
+    """
     record.folder.make_folder(record.folder.tables)
     paths = []
-    found = [front_table(record), networks_table(record), generations_table(record)]
-    if record.baselines:
-        found.append(baselines_table(record))
     for table in found:
         path = record.folder.tables / f"{table.name}.csv"
         write_text_atomic(path, table.to_csv())

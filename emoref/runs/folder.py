@@ -5,7 +5,12 @@
     config.toml    complete, so that the experiment can be run again
     base.h5        the trained network that is compressed
     search.h5      every generation; replaced atomically, equal for equal seeds
-    models/*.h5    each compressed network with its architecture
+    library.h5     the pruned models that a search chooses from, where a system has such
+    searches/*.h5  every generation of each search, where a system has several
+    models/        each compressed network with its architecture: *.h5, or *.emz and its figures in *.json
+    bases/*.h5     each task's trained network, where a system has several tasks
+    shared/*.h5    networks of several tasks that share filters, with what they are compared with
+    exports/       <shared network>/<task>.h5: one task's plain network
     baselines/     <compressed network>/<method>.h5: what it is compared with, if asked for
     tables/*.csv   what the report shows, for other programs
     report.html    self-contained
@@ -54,7 +59,12 @@ class RunFolder:
         self.config = path / "config.toml"
         self.base = path / "base.h5"
         self.search = path / "search.h5"
+        self.library = path / "library.h5"
+        self.searches = path / "searches"
         self.models = path / "models"
+        self.bases = path / "bases"
+        self.shared = path / "shared"
+        self.exports = path / "exports"
         self.baselines = path / "baselines"
         self.tables = path / "tables"
         self.report = path / "report.html"
@@ -189,7 +199,8 @@ class RunFolder:
             yield
 
     def _check_places(self) -> None:
-        for place in (self.models, self.baselines, self.tables, self.checkpoints):
+        several = (self.searches, self.bases, self.shared, self.exports)
+        for place in (self.models, self.baselines, self.tables, self.checkpoints, *several):
             if place.exists() and not place.is_dir():
                 raise RunFolderError(f"{place}: is a file; a folder is needed here")
 
@@ -239,6 +250,10 @@ class RunFolder:
     def model_file(self, name: str) -> Path:
         """Return the path of a compressed network's file."""
         return self.models / f"{name}.h5"
+
+    def search_file(self, name: str) -> Path:
+        """Return the path of one of several searches."""
+        return self.searches / f"{name}.h5"
 
     def network_file(self, name: str) -> Path:
         """Return the path of any network's file: ``base``, ``<compressed>``, or ``<compressed>/<method>``."""

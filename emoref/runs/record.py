@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emoref.compress import CRITERIA
+from emoref.compress.library import library_notes
 from emoref.errors import FileFormatError
 from emoref.nn import Network, load, load_extra
+from emoref.runs.compressed import CompressedRecord, compressed_names, read_compressed
 from emoref.runs.folder import RunFolder
 from emoref.runs.store import Generation, SearchStore, front_rows
 
@@ -118,6 +120,13 @@ class RunRecord:
     baselines : mapping of str to list of NetworkRecord
         Name of a selected network -> the networks that it is compared with, in the order of
         :func:`method_order`; empty for a run without baselines.
+    library : tuple of dict
+        For each pruned model of the run's library its ``remaining_ratio`` and what was noted of it; empty
+        for a system without a library.
+    searches : mapping of str to SearchStore
+        Where a system has several searches: each by its name.
+    compressed : tuple of CompressedRecord
+        The networks that are stored as ``.emz``, by name.
     """
 
     folder: RunFolder
@@ -129,6 +138,9 @@ class RunRecord:
     selected: list[NetworkRecord]
     events: list[dict[str, Any]]
     baselines: Mapping[str, list[NetworkRecord]] = field(default_factory=dict)
+    library: tuple[dict[str, Any], ...] = ()
+    searches: Mapping[str, SearchStore] = field(default_factory=dict)
+    compressed: tuple[CompressedRecord, ...] = ()
 
     @property
     def layers(self) -> list[tuple[str, int]]:
@@ -210,4 +222,12 @@ def read_run(folder: RunFolder, config: dict[str, Any]) -> RunRecord:
             for selected, names in baselines.items()
             if names
         },
+        library=library_notes(folder.library) if folder.library.exists() else (),
+        searches=_searches(folder),
+        compressed=tuple(read_compressed(folder, name) for name in compressed_names(folder)),
     )
+
+
+def _searches(folder: RunFolder) -> dict[str, SearchStore]:
+    files = sorted(folder.searches.glob("*.h5")) if folder.searches.is_dir() else []
+    return {path.stem: SearchStore.open(path) for path in files}

@@ -2,7 +2,8 @@
 
 The file opens with h5py alone::
 
-    /generations/genomes      (generations, population, bits) uint8   1 = filter kept
+    /generations/genomes      (generations, population, genes)
+                              uint8, 1 = filter kept; int64 or float64 where /layout says so under "genes"
     /generations/objectives   (generations, population, objectives) float64
     /generations/constraints  (generations, population, constraints) float64   at most 0 is feasible
     /generations/ranks        (generations, population) int64   0 = non-dominated
@@ -40,7 +41,7 @@ from emoref.hdf5 import (
 
 FORMAT_VERSION = 1
 _ARRAYS = {  # and the kinds of number that each may hold
-    "genomes": "ub",
+    "genomes": "ubif",
     "objectives": "f",
     "constraints": "f",
     "ranks": "i",
@@ -49,13 +50,18 @@ _ARRAYS = {  # and the kinds of number that each may hold
 }
 _DIMENSIONS = {"ranks": 2, "individuals": 1, "evaluations": 1}  # the others have 3
 _KINDS = "fiub"
+_GENES: dict[str, tuple[type, str]] = {  # how genomes are held in memory, and the kinds that a file may have
+    "bits": (np.bool_, "ub"),
+    "integers": (np.int64, "i"),
+    "reals": (np.float64, "f"),
+}
 
 
 @dataclass(frozen=True)
 class Generation:
     """A population after one generation; arrays of ``population`` rows."""
 
-    genomes: NDArray[np.bool_]
+    genomes: NDArray[Any]  # bool, one bit a gene; or int64 or float64
     objectives: NDArray[np.float64]
     constraints: NDArray[np.float64]
     ranks: NDArray[np.int64]
@@ -81,7 +87,8 @@ class SearchStore:
     path : Path
         The file.
     layout : dict
-        JSON-able description of genome and objectives; a stored file with another one is refused.
+        JSON-able description of genome and objectives; a stored file with another one is refused. Its
+        ``genes`` says what genomes are made of: "bits" (if left out), "integers" or "reals".
     """
 
     def __init__(self, path: Path, layout: dict[str, Any]) -> None:
@@ -107,13 +114,14 @@ class SearchStore:
             if not isinstance(file.get("state"), h5py.Group):
                 raise FileFormatError(f"{path}: damaged: group /state is missing")
             store.state = {name: read_array(file, f"state/{name}", kinds=_KINDS) for name in file["state"]}
-        problem = _contradiction(store.layout, arrays)
+        problem = _contradiction(store.layout, arrays) or _wrong_genes(store.layout, arrays["genomes"])
         if problem:
             raise FileFormatError(f"{path}: damaged: {problem}")
+        dtype, _ = _GENES[_genes(store.layout)]
         for g, rows in enumerate(arrays["individuals"]):
             store.generations.append(
                 Generation(
-                    arrays["genomes"][g, :rows].astype(bool),
+                    arrays["genomes"][g, :rows].astype(dtype),
                     arrays["objectives"][g, :rows],
                     arrays["constraints"][g, :rows],
                     arrays["ranks"][g, :rows],
@@ -149,10 +157,11 @@ class SearchStore:
         write_json(file, "layout", self.layout)
         group = file.create_group("generations")
         rows = [len(g.genomes) for g in self.generations]
-        genomes = _padded([g.genomes.astype(np.uint8) for g in self.generations], 0)
+        bits = _genes(self.layout) == "bits"
+        genomes = _padded([g.genomes.astype(np.uint8) if bits else g.genomes for g in self.generations], 0)
         packed = {"compression": "gzip", "compression_opts": 1, "chunks": (1, *genomes.shape[1:])}
         group.create_dataset("genomes", data=genomes, track_times=False, **packed)
-        group["genomes"].attrs["dimensions"] = "generation, individual, bit"
+        group["genomes"].attrs["dimensions"] = f"generation, individual, {'bit' if bits else 'gene'}"
         for name, filler in (("objectives", np.nan), ("constraints", np.nan), ("ranks", -1)):
             values = _padded([getattr(g, name) for g in self.generations], filler)
             axes = "generation, individual" if values.ndim == 2 else f"generation, individual, {name[:-1]}"
@@ -164,6 +173,21 @@ class SearchStore:
         state = file.create_group("state")
         for name, value in sorted(self.state.items()):
             write_array(state, name, value)
+
+
+def _genes(layout: Any) -> str:
+    """Return what genomes are made of: a name of `_GENES`."""
+    return str(layout.get("genes", "bits"))
+
+
+def _wrong_genes(layout: Any, genomes: NDArray[Any]) -> str:
+    """Say that genomes are not of the kind that the layout names, or return an empty text."""
+    genes = _genes(layout)
+    if genes not in _GENES:
+        return f"/layout: genes is {genes!r}; known: {', '.join(_GENES)}"
+    if genomes.dtype.kind not in _GENES[genes][1]:
+        return f"/generations/genomes holds {genomes.dtype}, but /layout says {genes}"
+    return ""
 
 
 def _contradiction(layout: Any, arrays: Mapping[str, NDArray[Any]]) -> str:

@@ -2,6 +2,22 @@
 
 from emoref.search.evaluator import PopulationEvaluator
 from emoref.search.genome import FilterGenome
+from emoref.search.quantised import REAL_BITS, QuantizedEvaluator, QuantizedWorkers
+from emoref.search.slots import SlotProblem, SlotSearch, nearest_to_ideal, normalised_importance, search_slots
 from emoref.search.workers import FAILED, WorkerEvaluator, process_pool
 
-__all__ = ["FAILED", "FilterGenome", "PopulationEvaluator", "WorkerEvaluator", "process_pool"]
+__all__ = [
+    "FAILED",
+    "REAL_BITS",
+    "FilterGenome",
+    "PopulationEvaluator",
+    "QuantizedEvaluator",
+    "QuantizedWorkers",
+    "SlotProblem",
+    "SlotSearch",
+    "WorkerEvaluator",
+    "nearest_to_ideal",
+    "normalised_importance",
+    "process_pool",
+    "search_slots",
+]

@@ -13,7 +13,7 @@ import hashlib
 import multiprocessing
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
-from typing import Any
+from typing import Any, Self
 
 import numba
 import numpy as np
@@ -24,17 +24,17 @@ from emoref.nn import Network
 from emoref.search.evaluator import PopulationEvaluator
 from emoref.search.genome import FilterGenome
 
-__all__ = ["FAILED", "WorkerEvaluator", "process_pool"]
+__all__ = ["FAILED", "SpreadEvaluator", "WorkerEvaluator", "fingerprint", "process_pool"]
 
 FAILED = -1
 """Stands for the count of a candidate that no worker could evaluate."""
 
-_Rows = NDArray[np.bool_]
+_Rows = NDArray[Any]
 _REMEMBERED = 100_000
 """Counts that are kept, those of the newest genomes."""
 
 _NEEDS_SETUP = "needs the setup"
-_evaluators: dict[str, PopulationEvaluator] = {}
+_evaluators: dict[str, Any] = {}
 """In a worker: its evaluator, by the key of its setup. A new setup replaces the old one."""
 
 
@@ -65,10 +65,10 @@ def count_part(key: str, rows: _Rows, setup: Mapping[str, Any] | None) -> list[i
     ----------
     key : str
         Names the setup.
-    rows : ndarray of bool, shape (n, n_bits)
+    rows : ndarray, shape (n, genes)
         Genomes.
     setup : mapping, optional
-        Arguments of :class:`~emoref.search.PopulationEvaluator`; needed once a worker.
+        Arguments of the evaluator, and its class as "evaluator"; needed once a worker.
 
     Returns
     -------
@@ -79,24 +79,29 @@ def count_part(key: str, rows: _Rows, setup: Mapping[str, Any] | None) -> list[i
         if setup is None:
             return _NEEDS_SETUP
         _evaluators.clear()
-        _evaluators[key] = PopulationEvaluator(**setup)
+        arguments = {name: value for name, value in setup.items() if name != "evaluator"}
+        _evaluators[key] = setup["evaluator"](**arguments)
     numba.set_num_threads(1)
     return [int(count) for count in _evaluators[key].wrong_counts(rows)]
 
 
-class WorkerEvaluator:
-    """Wrong predictions of pruned candidates, counted by workers.
+class SpreadEvaluator:
+    """Wrong predictions of candidates, counted by workers that each hold an evaluator of their own.
 
     Parameters
     ----------
-    net, params, images, labels, layout, backend
-        As for :class:`~emoref.search.PopulationEvaluator`.
-    make_executor : callable
-        Returns a new executor; called at the first population, and again if the executor broke down.
-    workers : int
-        Into how many parts a population is cut.
-    report : callable, optional
-        Called with one line for each part or candidate that failed.
+    setup : mapping
+        Arguments of the evaluator, and its class as "evaluator"; its method ``wrong_counts`` is called.
+    key : str
+        Names the setup; another one has another key.
+    total : int
+        Number of images.
+    dtype : dtype
+        Of genomes.
+    named : callable
+        Returns words for a genome that failed.
+    make_executor, workers, report
+        As for :class:`WorkerEvaluator`.
 
     Attributes
     ----------
@@ -105,18 +110,17 @@ class WorkerEvaluator:
 
     Raises
     ------
-    DataError, ConfigError
-        If the evaluator that each worker is to make would refuse its arguments.
+    ConfigError
+        If the number of workers is below 1.
     """
 
     def __init__(
         self,
-        net: Network,
-        params: Mapping[str, NDArray[Any]],
-        images: NDArray[Any],
-        labels: ArrayLike,
-        layout: FilterGenome,
-        backend: str = "cpu",
+        setup: Mapping[str, Any],
+        key: str,
+        total: int,
+        dtype: Any,
+        named: Callable[[_Rows], str],
         *,
         make_executor: Callable[[], Executor],
         workers: int,
@@ -124,18 +128,8 @@ class WorkerEvaluator:
     ) -> None:
         if workers < 1:
             raise ConfigError(f"the number of workers must be at least 1, got {workers}")
-        labels = np.asarray(labels)
-        self._setup = {
-            "net": net,
-            "params": dict(params),
-            "images": images,
-            "labels": labels,
-            "layout": layout,
-            "backend": backend,
-        }
-        PopulationEvaluator(net, params, images[:1], labels[:1], layout, backend)
-        self.total = len(images)
-        self._key = _fingerprint(params, images, labels)
+        self._setup, self._key, self._dtype, self._named = setup, key, dtype, named
+        self.total = total
         self._make_executor, self._workers, self._report = make_executor, workers, report
         self._executor: Executor | None = None
         self._known: dict[bytes, int] = {}
@@ -145,7 +139,7 @@ class WorkerEvaluator:
 
         Parameters
         ----------
-        genomes : array_like of bool, shape (n, n_bits)
+        genomes : array_like, shape (n, genes)
             Candidates.
 
         Raises
@@ -154,7 +148,7 @@ class WorkerEvaluator:
             If the workers cannot be started or reached, or not one candidate could be evaluated; with the
             first reason.
         """
-        rows = np.asarray(genomes, dtype=bool)
+        rows = np.ascontiguousarray(genomes, dtype=self._dtype)
         keys = [row.tobytes() for row in rows]
         # A failed candidate is not remembered: it may have been the machine's fault.
         new = {key: row for key, row in zip(keys, rows, strict=True) if key not in self._known}
@@ -166,13 +160,19 @@ class WorkerEvaluator:
             del self._known[key]
         return counted
 
+    def remember(self, genomes: ArrayLike, counts: ArrayLike) -> None:
+        """Take over `counts` of `genomes` that were found earlier, by evaluators like these."""
+        rows = np.ascontiguousarray(genomes, dtype=self._dtype)
+        found = np.asarray(counts, dtype=np.int64).tolist()
+        self._known.update(zip((row.tobytes() for row in rows), found, strict=True))
+
     def close(self) -> None:
         """Let the workers go."""
         if self._executor is not None:
             self._executor.shutdown()
             self._executor = None
 
-    def __enter__(self) -> "WorkerEvaluator":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -192,7 +192,8 @@ class WorkerEvaluator:
                 if isinstance(outcome, Exception):
                     failed.append(part)
                     failures.append(outcome)
-                    self._report(f"{_named(part, rows)}: {_reason(outcome)}; {what}")
+                    what_failed = f"{len(part)} candidates" if len(part) > 1 else self._named(rows[part[0]])
+                    self._report(f"{what_failed}: {_reason(outcome)}; {what}")
                 else:
                     for place, count in zip(part, outcome, strict=True):
                         counts[place] = count
@@ -236,7 +237,69 @@ class WorkerEvaluator:
             return error
 
 
-def _fingerprint(params: Mapping[str, NDArray[Any]], images: NDArray[Any], labels: NDArray[Any]) -> str:
+class WorkerEvaluator(SpreadEvaluator):
+    """Wrong predictions of pruned candidates, counted by workers.
+
+    Parameters
+    ----------
+    net, params, images, labels, layout, backend
+        As for :class:`~emoref.search.PopulationEvaluator`.
+    make_executor : callable
+        Returns a new executor; called at the first population, and again if the executor broke down.
+    workers : int
+        Into how many parts a population is cut.
+    report : callable, optional
+        Called with one line for each part or candidate that failed.
+
+    Attributes
+    ----------
+    total : int
+        Number of images.
+
+    Raises
+    ------
+    DataError, ConfigError
+        If the evaluator that each worker is to make would refuse its arguments.
+    """
+
+    def __init__(
+        self,
+        net: Network,
+        params: Mapping[str, NDArray[Any]],
+        images: NDArray[Any],
+        labels: ArrayLike,
+        layout: FilterGenome,
+        backend: str = "cpu",
+        *,
+        make_executor: Callable[[], Executor],
+        workers: int,
+        report: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        labels = np.asarray(labels)
+        PopulationEvaluator(net, params, images[:1], labels[:1], layout, backend)
+        setup = {
+            "evaluator": PopulationEvaluator,
+            "net": net,
+            "params": dict(params),
+            "images": images,
+            "labels": labels,
+            "layout": layout,
+            "backend": backend,
+        }
+        super().__init__(
+            setup,
+            fingerprint(params, images, labels),
+            len(images),
+            bool,
+            _named_filters,
+            make_executor=make_executor,
+            workers=workers,
+            report=report,
+        )
+
+
+def fingerprint(params: Mapping[str, NDArray[Any]], images: NDArray[Any], labels: NDArray[Any]) -> str:
+    """Return a text that tells setups apart, by their parameters, images and labels."""
     digest = hashlib.blake2b(digest_size=16)
     for name in sorted(params):
         digest.update(name.encode())
@@ -256,8 +319,5 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
 
 
-def _named(part: Sequence[int], rows: Sequence[_Rows]) -> str:
-    if len(part) > 1:
-        return f"{len(part)} candidates"
-    row = rows[part[0]]
+def _named_filters(row: _Rows) -> str:
     return f"candidate with {int(row.sum())} of {row.size} filters ({np.packbits(row).tobytes().hex()[:32]})"

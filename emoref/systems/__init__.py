@@ -13,7 +13,7 @@ from emoref.runs.config import ExperimentConfig, nearest, read_table, validate
 from emoref.runs.folder import RunFolder
 from emoref.runs.progress import Progress
 from emoref.runs.provenance import machine, versions
-from emoref.systems import one_shot
+from emoref.systems import emomc, filter_sharing, one_shot
 
 __all__ = ["SYSTEMS", "System", "execute", "load_run_config", "parse_config"]
 
@@ -28,6 +28,12 @@ class System:
 
 
 SYSTEMS = {
+    "filter-sharing": System(
+        "Multi-task pruning by filter index sharing",
+        filter_sharing.FilterSharingConfig,
+        filter_sharing.run,
+    ),
+    "emomc": System("EMOMC: pruning and quantisation", emomc.EmomcConfig, emomc.run),
     "emofp": System("EMOFP: one-shot filter pruning", one_shot.OneShotConfig, one_shot.run),
 }
 

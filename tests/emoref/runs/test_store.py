@@ -98,3 +98,31 @@ def test_front_rows_are_feasible_distinct_and_sorted():
         evaluations=5,
     )
     assert front_rows(g).tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(("genes", "dtype"), [("integers", np.int64), ("reals", np.float64)])
+def test_genomes_of_numbers_come_back_as_such(tmp_path, genes, dtype):
+    bits = generation(1)
+    numbers = Generation(
+        (bits.genomes * 11.0).astype(dtype), bits.objectives, bits.constraints, bits.ranks, bits.evaluations
+    )
+    store = SearchStore(tmp_path / "search.h5", {**filled(tmp_path / "bits.h5").layout, "genes": genes})
+    store.append(numbers, {"seed": 1})
+    found = SearchStore.open(tmp_path / "search.h5").generations[0].genomes
+    assert found.dtype == dtype
+    assert np.array_equal(found, numbers.genomes)
+
+
+@pytest.mark.parametrize(
+    ("genes", "message"),
+    [("reals", "holds int64, but /layout says reals"), ("letters", "genes is 'letters'")],
+)
+def test_genomes_of_another_kind_than_the_layout_says(tmp_path, genes, message):
+    bits = generation(1)
+    numbers = Generation(
+        bits.genomes.astype(np.int64), bits.objectives, bits.constraints, bits.ranks, bits.evaluations
+    )
+    store = SearchStore(tmp_path / "search.h5", {**filled(tmp_path / "bits.h5").layout, "genes": genes})
+    store.append(numbers, {"seed": 1})
+    with pytest.raises(FileFormatError, match=message):
+        SearchStore.open(tmp_path / "search.h5")

@@ -1,5 +1,7 @@
 """A run small enough for tests: a narrow LeNet on a few embedded images."""
 
+import functools
+
 import pytest
 
 TINY = """
@@ -43,7 +45,7 @@ def tiny_run(tmp_path_factory):
     return execute_tiny(tmp_path_factory.mktemp("runs") / "tiny")
 
 
-def execute_tiny(path, *overrides, progress=None):
+def execute_tiny(path, *overrides, progress=None, toml=TINY):
     import tomllib
 
     from emoref.runs.config import apply_overrides, to_toml
@@ -51,7 +53,7 @@ def execute_tiny(path, *overrides, progress=None):
     from emoref.runs.progress import Silent
     from emoref.systems import execute, parse_config
 
-    config = parse_config(apply_overrides(tomllib.loads(TINY), list(overrides)), "tiny")
+    config = parse_config(apply_overrides(tomllib.loads(toml), list(overrides)), "tiny")
     folder = RunFolder.create(path, to_toml(config))
     execute(config, folder, progress or Silent())
     return folder
@@ -61,3 +63,69 @@ def execute_tiny(path, *overrides, progress=None):
 def run_tiny():
     """Return the function that executes the tiny run with overrides in a new folder."""
     return execute_tiny
+
+
+TINY_EMOMC = """
+system = "emomc"
+name = "tiny-emomc"
+seed = 3
+
+[data]
+name = "fashion-mnist-small"
+validation = 200
+train_limit = 400
+
+[base]
+network = "lenet5"
+[base.train]
+epochs = 2
+lr = 0.03
+
+[library]
+ratios = [0.3, 0.8]
+[library.train]
+epochs = 2
+lr = 0.01
+
+[search]
+population = 8
+offspring = 4
+generations = 2
+images = 100
+dataflows = ["X:Y"]
+codings = ["csr"]
+
+[select]
+max_error_increase = 0.05
+"""
+
+
+@pytest.fixture(scope="session")
+def emomc_run(tmp_path_factory):
+    """One finished tiny EMOMC run; tests must not change it."""
+    return execute_tiny(tmp_path_factory.mktemp("runs") / "emomc", toml=TINY_EMOMC)
+
+
+@pytest.fixture(scope="session")
+def run_emomc():
+    """Return the function that executes the tiny EMOMC run with overrides in a new folder."""
+    return functools.partial(execute_tiny, toml=TINY_EMOMC)
+
+
+@pytest.fixture(scope="session")
+def stop_at():
+    """Return the class of what interrupts a run at one step of one stage, as Ctrl-C or a lost power line."""
+    from emoref.runs.progress import Silent
+
+    class StopAt(Silent):
+        def __init__(self, title, step):
+            self.wanted, self.title = (title, step), ""
+
+        def stage(self, title, total):
+            self.title = title
+
+        def step(self, done, text):
+            if (self.title, done) == self.wanted:
+                raise KeyboardInterrupt
+
+    return StopAt

@@ -35,20 +35,6 @@ def files_that_count(folder):
     return {name: (folder.path / name).read_bytes() for name in names}
 
 
-class StopAt(Silent):
-    """Interrupts a run at one step of one stage, as Ctrl-C or a lost power line would."""
-
-    def __init__(self, title, step):
-        self.wanted, self.title = (title, step), ""
-
-    def stage(self, title, total):
-        self.title = title
-
-    def step(self, done, text):
-        if (self.title, done) == self.wanted:
-            raise KeyboardInterrupt
-
-
 def test_what_a_run_stores(tiny_run):
     record = record_of(tiny_run)
     assert len(record.generations) == 6, "the initial population and five generations"
@@ -113,12 +99,14 @@ def test_another_seed_gives_another_result(tiny_run, run_tiny, tmp_path):
 @pytest.mark.parametrize(
     ("stage", "step"), [("base network", 1), ("search", 0), ("search", 3), ("fine-tune", 1), ("test set", 1)]
 )
-def test_resume_after_an_interruption_gives_the_same_bytes(tiny_run, run_tiny, tmp_path, stage, step):
+def test_resume_after_an_interruption_gives_the_same_bytes(
+    tiny_run, run_tiny, tmp_path, stage, step, stop_at
+):
     if stage == "fine-tune":
         stage = f"fine-tune {record_of(tiny_run).selected[-1].name}"
     path = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
-        run_tiny(path, progress=StopAt(stage, step))
+        run_tiny(path, progress=stop_at(stage, step))
     folder = RunFolder.open(path)
     execute(load_run_config(folder), folder, Silent())
     assert files_that_count(folder) == files_that_count(tiny_run)

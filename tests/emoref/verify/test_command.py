@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from emoref import cli
@@ -87,7 +88,8 @@ def test_findings_about_a_library_end_with_code_zero(monkeypatch):
         Finding("mine 1.0", "sorting: duplicates", 2, "F = [[0], [0]]: ranks [0, 1] instead of [0, 0]"),
     )
     monkeypatch.setitem(PEERS, "mine", peer)
-    result = CliRunner(env={"COLUMNS": "160"}).invoke(cli.app, ["verify", "--against", "mine"])
+    monkeypatch.setattr(cli, "_out", Console(width=160))
+    result = CliRunner().invoke(cli.app, ["verify", "--against", "mine"])
     assert result.exit_code == 0
     lines = result.output.splitlines()
     assert lines[0].split() == ["mine", "1.0", "cases", "counter-example"]
