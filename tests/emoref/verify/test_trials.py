@@ -144,7 +144,13 @@ def processes():
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGKILL])
 def test_no_process_stays_behind(signal_number, tmp_path):
     (tmp_path / "slow.py").write_text(SCRIPT)
-    process = subprocess.Popen([sys.executable, "slow.py"], cwd=tmp_path, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "slow.py"],
+        cwd=tmp_path,
+        stderr=subprocess.DEVNULL,
+        # A shell's background jobs ignore the interrupt, and hand that down.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     started: list[int] = []
     while len(started) < 2:  # the worker, and what watches over shared resources
         assert process.poll() is None
