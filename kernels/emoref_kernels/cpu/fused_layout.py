@@ -22,7 +22,7 @@ from emoref_kernels.cpu.fused_program import Joined, pack_columns, whole_vectors
 from emoref_kernels.cpu.gemm import flat
 from emoref_kernels.cpu.simd import LANES, ROWS
 from emoref_kernels.cpu.simd_strided import DEPTH_STEP
-from emoref_kernels.cpu.winograd_filters import _transform_filters
+from emoref_kernels.cpu.winograd_filters import transform_filters_into
 
 __all__ = ["CAPACITY", "Buffer", "Layout", "LayoutStep", "Segment"]
 
@@ -432,5 +432,5 @@ def _transformed(w: Array, outputs: int) -> tuple[int, Array]:
     depth, width = -(-channels // DEPTH_STEP) * DEPTH_STEP, -(-filters // LANES) * LANES
     step = depth * width + LANES
     u = np.empty((outputs + 2) ** 2 * step, np.float32)
-    _transform_filters(outputs, flat(w), channels * 9, 9, 0, filters, channels, depth, width, u, step)
+    transform_filters_into(outputs, flat(w), channels * 9, 9, 0, filters, channels, depth, width, u, step)
     return depth, u

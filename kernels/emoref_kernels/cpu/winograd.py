@@ -29,7 +29,6 @@ from emoref_kernels.cpu.winograd_blocks import (
     store_unit,
 )
 from emoref_kernels.cpu.winograd_cuts import make_grid, make_side, unit_pixels_of, whole, with_step, workspace
-from emoref_kernels.cpu.winograd_filters import _transform_filters as _transform_filters
 from emoref_kernels.cpu.winograd_filters import filter_gradient, filter_step
 
 __all__ = ["winograd_conv", "winograd_weight_grad"]

@@ -13,7 +13,7 @@ from emoref_kernels.cpu.winograd_blocks import column_tiles
 from emoref_kernels.cpu.winograd_cuts import whole, workspace
 from emoref_kernels.cpu.winograd_tiles import filter_tile, filter_tile_grad
 
-__all__ = ["filter_gradient", "filter_step", "transform_filters"]
+__all__ = ["filter_gradient", "filter_step", "transform_filters", "transform_filters_into"]
 
 
 @jit()
@@ -64,9 +64,30 @@ def _transform_vector(
 
 
 @jit(parallel=True)
-def _transform_filters(
+def transform_filters_into(
     outputs, w, filter_step, depth_step, turned, filters, channels, depth, width, u, u_step
 ):
+    """Write G g G^T of all filters to `u`, with the depth and width that the caller wants.
+
+    Parameters
+    ----------
+    outputs : int
+        m of F(m x m, 3 x 3): 2 or 4.
+    w : ndarray of float32, 1-D
+        Filters; filter f and channel c begin at ``f * filter_step + c * depth_step``.
+    filter_step, depth_step : int
+        Floats from one filter, and from one channel, to the next.
+    turned : int
+        1 turns each filter by 180 degrees, 0 does not.
+    filters, channels : int
+        How many there are.
+    depth, width : int
+        Channels and filters with the zeros that fill them up; `width` is a multiple of LANES.
+    u : ndarray of float32, 1-D
+        The result: for each position a matrix of depth by width, column tile by column tile.
+    u_step : int
+        Floats from one position to the next.
+    """
     for index in numba.prange(width // LANES):
         tap_values = np.empty(9 * LANES, np.float32)
         _transform_vector(
@@ -105,7 +126,7 @@ def transform_filters(
     depth, width = whole(channels, LANES), whole(filters, LANES)
     floats = filter_floats(channels, filters, outputs)
     u = workspace.array("filters", floats) if kept else np.empty(floats, dtype=np.float32)
-    _transform_filters(
+    transform_filters_into(
         outputs, w, *steps, int(turned), filters, channels, depth, width, u, filter_step(depth, width)
     )
     return u
