@@ -6,6 +6,7 @@ layer after the other. Networks with additions are not among its models; there e
 filters that can only be removed together, so that every genome is a network.
 """
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
@@ -127,6 +128,49 @@ class FilterGenome:
                 )
             bits[self.index[name][~array]] = False
         return bits
+
+    def bit_scores(self, scores: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
+        """Return the score of each bit.
+
+        Parameters
+        ----------
+        scores : mapping of str to float64 array
+            For each layer those of its filters, from :func:`emoref.compress.tied_importance`, which gives
+            filters that can only be removed together the same score.
+
+        Returns
+        -------
+        float64 array, shape (n_bits,)
+        """
+        values = np.zeros(self.n_bits)
+        for name in self.names:
+            values[self.index[name]] = scores[name]
+        return values
+
+    def ranked(
+        self, scores: Mapping[str, NDArray[np.float64]]
+    ) -> tuple[NDArray[np.float64], tuple[int, ...]]:
+        """Return scores as ranks within each layer, for :class:`emoref.emo.MagnitudeLadder`.
+
+        Parameters
+        ----------
+        scores : mapping of str to float64 array
+            As for :meth:`bit_scores`; higher is more important.
+
+        Returns
+        -------
+        ranks : float64 array, shape (n_bits,)
+            From 1 / n for the lowest of n bits to 1; of equal scores the lower bit is the higher.
+        sizes : tuple of int
+            The numbers n of bits, layer by layer. Bits that several layers share count for the first.
+        """
+        values = self.bit_scores(scores)
+        edges = np.unique([*self.offsets, self.n_bits])
+        ranks = np.empty(self.n_bits)
+        for start, stop in itertools.pairwise(edges):
+            best_first = np.argsort(-values[start:stop], kind="stable")
+            ranks[start + best_first] = np.arange(stop - start, 0, -1) / (stop - start)
+        return ranks, tuple(np.diff(edges).tolist())
 
     def kept(self, genomes: ArrayLike) -> NDArray[np.int64]:
         """Return how many filters each genome keeps in each layer.

@@ -23,8 +23,6 @@ from numpy.typing import NDArray
 from pydantic import field_validator, model_validator
 
 from emoref import compress
-from emoref.data import class_balanced_subset
-from emoref.errors import ConfigError, DataError
 from emoref.nn import Network
 from emoref.runs.config import BaseSection, EngineSection, PositiveInt, Section, TrainSection, nearest
 from emoref.runs.folder import RunFolder
@@ -111,12 +109,8 @@ class Baselines:
         self.scratch = section.enabled and section.scratch
         self._scores: dict[str, Scores] = {}
         if section.enabled:
-            seed = child_seed(config.seed, "baselines.images")
-            try:
-                chosen = class_balanced_subset(splits.train, section.images, seed)
-            except DataError as error:
-                raise ConfigError(f"baselines.images: {error}") from None
-            self._images, self._labels = chosen.arrays()
+            sample = steps.training_sample(splits, section.images, config.seed, "baselines.images")
+            self._images, self._labels = sample
 
     def check(self, net: Network, params: Params) -> None:
         """Try every criterion on a few images: one that cannot score this network fails before the search.
@@ -277,10 +271,9 @@ def same_configuration(
     bool array, shape (n_bits,)
         Of equal scores the lower bit is kept.
     """
-    score = np.zeros(genome.n_bits)
+    score = genome.bit_scores(scores)
     member = np.zeros((genome.n_bits, len(genome.names)), dtype=bool)
     for layer, name in enumerate(genome.names):
-        score[genome.index[name]] = scores[name]
         member[genome.index[name], layer] = True
     chosen = np.zeros(genome.n_bits, dtype=bool)
     for layers in np.unique(member, axis=0):

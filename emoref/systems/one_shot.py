@@ -24,12 +24,19 @@ from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from emoref import compress, emo
 from emoref.errors import ConfigError
 from emoref.nn import Network
-from emoref.runs.config import ExperimentConfig, PositiveInt, Probability, Section, TrainSection
+from emoref.runs.config import (
+    ExperimentConfig,
+    PositiveInt,
+    Probability,
+    Section,
+    TrainSection,
+    nearest,
+)
 from emoref.runs.executors import Workers, workers_of
 from emoref.runs.folder import RunFolder
 from emoref.runs.progress import Progress
@@ -52,10 +59,19 @@ class SearchSection(Section):
     crossover_probability: Probability = 0.9
     mutation_probability: Probability = 0.0  # per bit; 0: 1 / number of bits
     initial_ratio: tuple[Probability, Probability] = (0.05, 1.0)  # of the initial individuals
+    initial: str = "random"  # or the importance criterion whose choices the search starts from
+    initial_images: PositiveInt = 1000  # training images, class-balanced, for a criterion that needs data
     min_kept_ratio: Probability = 0.05  # alpha: every layer keeps at least max(1, ceil(alpha * filters))
     max_error: Probability = 1.0  # g2; 1: no bound
     remaining_ratio: tuple[Probability, Probability] = (0.0, 1.0)  # g3; (0, 1): no bound
     images: Annotated[int, Field(ge=0)] = 0  # of the validation set, class-balanced; 0: all
+
+    @field_validator("initial")
+    @classmethod
+    def _known_criterion(cls, initial: str) -> str:
+        if initial not in compress.CRITERIA:
+            raise ValueError(f"unknown criterion {initial!r}{nearest(initial, list(compress.CRITERIA))}")
+        return initial
 
     @model_validator(mode="after")
     def _ordered(self) -> "SearchSection":
@@ -162,6 +178,7 @@ class FilterPruningProblem:
     ) -> None:
         self.settings = config.search
         self.genome = FilterGenome(net, floor_ratio=config.search.min_kept_ratio)
+        self._base = net, params, splits, config.seed, config.engine.table
         images, labels = steps.fitness_images(splits, config.search.images, config.seed)
         self.images = len(labels)
         evaluated = (net, params, images, labels, self.genome, config.engine.table)
@@ -205,6 +222,21 @@ class FilterPruningProblem:
         constraints = (shortfall.sum(axis=1), f2 - self.settings.max_error, low - f1, f1 - high)
         return np.column_stack((f1, f2)), np.column_stack(constraints)
 
+    def sampling(self) -> emo.RatioLadder | emo.MagnitudeLadder:
+        """Return how the first individuals are made: ``search.initial``.
+
+        With a criterion, each keeps the filters that rank highest in their layer, slightly disturbed, so that
+        the search starts from what the criterion alone would choose. This is emoref's.
+        """
+        settings = self.settings
+        if settings.initial == "random":
+            return emo.RatioLadder(*settings.initial_ratio)
+        net, params, splits, seed, backend = self._base
+        data = steps.training_sample(splits, settings.initial_images, seed, "search.initial_images")
+        scores = compress.filter_importance(settings.initial, net, params, data, backend=backend)
+        ranks, sizes = self.genome.ranked(compress.tied_importance(net, scores))
+        return emo.MagnitudeLadder(ranks, sizes, *settings.initial_ratio)
+
     def close(self) -> None:
         """Let the workers go, if there are any."""
         if isinstance(self.evaluator, WorkerEvaluator):
@@ -216,16 +248,16 @@ def search(
 ) -> SearchStore:
     """EMFP: evolve masks by non-dominated sorting, one stored generation at a time.
 
-    NSGA-II with individuals of every pruning ratio at the start, binary tournament, uniform crossover and
-    bit-flip mutation. Published is "an EMO algorithm based on non-dominated sorting"; operators and rates are
-    emoref's.
+    NSGA-II with individuals of every pruning ratio at the start (random ones, or those that an importance
+    criterion would keep), binary tournament, uniform crossover and bit-flip mutation. Published is "an EMO
+    algorithm based on non-dominated sorting"; operators and rates are emoref's.
     """
     settings = config.search
     algorithm = emo.NSGA2(
         problem,
         population_size=settings.population,
         seed=config.seed,
-        sampling=emo.RatioLadder(*settings.initial_ratio),
+        sampling=problem.sampling(),
         crossover=emo.UniformCrossover(settings.crossover_probability),
         mutation=emo.BitFlip(settings.mutation_probability or None),
     )

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from emoref import compress, networks, nn
 from emoref.data import Augmentation, Dataset, class_balanced_subset, load, stratified_split
-from emoref.errors import ConfigError, NetworkError
+from emoref.errors import ConfigError, DataError, NetworkError
 from emoref.nn import Network
 from emoref.runs.config import DataSection, ExperimentConfig, TrainSection
 from emoref.runs.folder import RunFolder
@@ -81,6 +81,33 @@ def fitness_images(splits: Splits, count: int, seed: int) -> tuple[NDArray[np.fl
         )
     chosen = class_balanced_subset(splits.validation, count, seed) if count else splits.validation
     return chosen.arrays()
+
+
+def training_sample(
+    splits: Splits, count: int, seed: int, what: str
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Return class-balanced, normalised training images and labels for the importance criteria.
+
+    Parameters
+    ----------
+    splits : Splits
+        The images.
+    count : int
+        How many.
+    seed : int
+        The run's seed.
+    what : str
+        The setting that asks, such as ``"baselines.images"``; it names the draw, and the error.
+
+    Raises
+    ------
+    ConfigError
+        If there are too few training images.
+    """
+    try:
+        return class_balanced_subset(splits.train, count, child_seed(seed, what)).arrays()
+    except DataError as error:
+        raise ConfigError(f"{what}: {error}") from None
 
 
 def reporter(folder: RunFolder, progress: Progress) -> Callable[[str], None]:

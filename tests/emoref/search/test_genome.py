@@ -131,6 +131,24 @@ def test_packing():
         genome.unpack(packed[:, :5])
 
 
+def test_ranks_within_each_layer():
+    scores = {"a": np.array([0.5, 2.0, 0.5]), "b": np.arange(40.0)}
+    ranks, sizes = FilterGenome(two_layers()).ranked(scores)
+    assert sizes == (3, 40)
+    np.testing.assert_allclose(ranks[:3], [2 / 3, 1, 1 / 3])
+    np.testing.assert_allclose(ranks[3:], np.arange(1, 41) / 40)
+
+
+def test_shared_bits_are_ranked_once():
+    shared = np.array([3.0, 1.0, 2.0])
+    genome = FilterGenome(tied_layers())
+    ranks, sizes = genome.ranked({"a": shared, "b": np.array([1.0, 2.0]), "c": shared})
+    assert sizes == (3, 2)
+    np.testing.assert_allclose(ranks, [1, 1 / 3, 2 / 3, 1 / 2, 1])
+    scores = genome.bit_scores({"a": shared, "b": np.array([1.0, 2.0]), "c": shared})
+    assert scores.tolist() == [3, 1, 2, 1, 2]
+
+
 @pytest.mark.parametrize("rows", [np.ones((2, 42), bool), np.ones(43, bool), np.ones((2, 43))])
 def test_wrong_genomes(rows):
     with pytest.raises(ShapeError, match=r"booleans of shape \(P, 43\)"):

@@ -10,6 +10,7 @@ import pytest
 
 from emoref import compress, networks, nn
 from emoref.data import load
+from emoref.emo.problem import Variables
 from emoref.errors import ConfigError, NetworkError, RunFolderError, TrainingDivergedError
 from emoref.runs import executors
 from emoref.runs.config import apply_overrides
@@ -251,6 +252,34 @@ def test_constraints_of_the_paper(tiny_run):
     objectives, constraints = problem.evaluate(rows)
     np.testing.assert_allclose(constraints[0], [0, objectives[0, 1] - 0.5, -0.8, 0.4])
     np.testing.assert_allclose(constraints[1, [0, 2, 3]], [0 + 1 / 50, 0.2 - 3 / 70, 3 / 70 - 0.6])
+
+
+def test_the_search_can_start_from_what_a_criterion_keeps(tiny_run):
+    table = apply_overrides(
+        tomllib.loads(tiny_run.config.read_text()),
+        ["search.initial=l1", "search.initial_ratio=[0.5, 0.5]", "search.initial_images=100"],
+    )
+    config = parse_config(table, "x")
+    net, params = nn.load(tiny_run.base)
+    problem = one_shot.FilterPruningProblem(net, params, steps.load_splits(config), config)
+    rows = problem.sampling()(20, Variables.of(problem), np.random.default_rng(1))
+    assert problem.genome.kept(rows).tolist() == [[10, 25]] * 20
+    assert len(np.unique(rows, axis=0)) > 5, "a disturbed choice, not the same one twenty times"
+    norms = {name: np.abs(params[f"{name}.weight"]).sum((1, 2, 3)) for name in ("conv1", "conv2")}
+    by_norm = compress.masks_from_importance(norms, {"conv1": 10, "conv2": 25})
+    agree = (rows == problem.genome.genome(by_norm)).mean(axis=1)
+    assert agree.min() > 0.7
+    assert agree.mean() > 0.8
+
+
+def test_a_start_that_is_not_possible(tiny_run):
+    table = tomllib.loads(tiny_run.config.read_text())
+    with pytest.raises(ConfigError, match=r"search\.initial: unknown criterion 'l3'"):
+        parse_config(apply_overrides(table, ["search.initial=l3"]), "x")
+    greedy = parse_config(apply_overrides(table, ["search.initial=taylor", "search.initial_images=501"]), "x")
+    problem = one_shot.FilterPruningProblem(*nn.load(tiny_run.base), steps.load_splits(greedy), greedy)
+    with pytest.raises(ConfigError, match=r"search.initial_images: .*501"):
+        problem.sampling()
 
 
 def test_a_genome_space_smaller_than_the_population(run_tiny, tmp_path):
