@@ -107,6 +107,10 @@ class Algorithm(ABC):
     def _survive(self, candidates: Population) -> Population:
         """Return the next population, chosen from parents and offspring together."""
 
+    def _known_ranks(self) -> NDArray[np.int64] | None:
+        """Return the ranks of the population's members if survival left them behind; see `Generation.of`."""
+        return None
+
     @abstractmethod
     def _own_state(self) -> dict[str, Any]:
         """Return the arrays, beside the population, that the next generation depends on."""
@@ -128,9 +132,7 @@ class Algorithm(ABC):
         numpy.ndarray
             Candidates (rows, n_var); fewer than usual if no more new ones were found.
         """
-        if self._asked is None:
-            self._asked = self._sample() if self.population is None else self._breed(self.population)
-        return self._asked.copy()
+        return self._candidates().copy()
 
     def tell(self, F: Any, G: Any = None) -> None:
         """Go to the next generation with the values of the candidates that `ask` returned.
@@ -147,7 +149,7 @@ class Algorithm(ABC):
         ProblemError, ShapeError
             If the values are not numeric or do not fit the candidates. The state is then unchanged.
         """
-        X = self.ask()
+        X = self._candidates()
         values = check_values(F, G, len(X), self.problem.n_obj)
         if self.population is None:
             self.population = self._survive(Population(X, values.F, values.G))
@@ -157,11 +159,13 @@ class Algorithm(ABC):
         self._asked = None
         self.generation += 1
         self.evaluations += len(X)
-        self.history.append(Generation.of(self.generation, self.evaluations, self.population, self.reference))
+        ranks = self._known_ranks()
+        record = Generation.of(self.generation, self.evaluations, self.population, self.reference, ranks)
+        self.history.append(record)
 
     def step(self) -> None:
         """Run one generation: ask, evaluate, tell."""
-        X = self.ask()
+        X = self._candidates()
         if len(X) == 0:
             self.tell(np.empty((0, self.problem.n_obj)))
             return
@@ -201,6 +205,11 @@ class Algorithm(ABC):
             raise ProblemError("there is no result before the first generation; call step, run or tell")
         front = self.population.front()
         return Result(front.X, front.F, front.G, self.population, tuple(self.history))
+
+    def _candidates(self) -> NDArray[Any]:
+        if self._asked is None:
+            self._asked = self._sample() if self.population is None else self._breed(self.population)
+        return self._asked
 
     def _sample(self) -> NDArray[Any]:
         rng = generator(self.seed, "emo.sampling", self.generation)

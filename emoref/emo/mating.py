@@ -79,6 +79,8 @@ def _words(X: NDArray[Any]) -> NDArray[np.uint64]:
         X = np.packbits(X, axis=1)
     elif X.dtype.kind == "f":
         X = X + 0.0  # minus zero becomes zero
+    if X.itemsize == 8:
+        return np.ascontiguousarray(X).view(np.uint64)
     octets = np.ascontiguousarray(X).view(np.uint8).reshape(len(X), X.shape[1] * X.itemsize)
     missing = -octets.shape[1] % 8
     if missing:

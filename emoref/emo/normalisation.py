@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emoref.errors import ProblemError, ShapeError
+from emoref_kernels.cpu import normalising
 from emoref_kernels.pareto_checks import check_objectives
 
 __all__ = [
@@ -158,31 +159,30 @@ def normalise(
     """
     if method not in NORMALISATIONS:
         raise ProblemError(f"normalisation is {method!r}; it must be one of {', '.join(NORMALISATIONS)}")
-    F = check_objectives(F)
-    if ranks.shape != F.shape[:1] or not np.isfinite(F).all() or normaliser.ideal.shape != F.shape[1:]:
-        raise ShapeError(
-            f"F {F.shape} must be finite, with as many ranks ({len(ranks)}) as rows and as many columns "
-            f"as the normaliser ({len(normaliser.ideal)})"
-        )
-    front = F[ranks == ranks.min()]
-    considered = F if last_rank is None else F[ranks <= last_rank]
-    ideal = np.minimum(normaliser.ideal, F.min(axis=0))
-    worst = np.maximum(normaliser.worst, F.max(axis=0))
+    F = np.ascontiguousarray(check_objectives(F))
+    if ranks.shape != F.shape[:1] or normaliser.ideal.shape != F.shape[1:]:
+        raise _unfit(F, ranks, normaliser)
+    front = np.flatnonzero(ranks == ranks.min())
+    lowest, top, top_of_front = normalising.bounds(F, front)
+    if np.isnan(lowest[0]):
+        raise _unfit(F, ranks, normaliser)
+    ideal = np.minimum(normaliser.ideal, lowest)
+    worst = np.maximum(normaliser.worst, top)
 
+    cut, fallback, limit = _CUT, top_of_front, worst
     if method == "theta":
-        points = np.concatenate([front, normaliser.extremes])
-        fallback, limit = front.max(axis=0), worst
-    elif method == "deb2014":
-        points = considered
-        fallback, limit = considered.max(axis=0), np.full_like(ideal, np.inf)
+        points = np.concatenate([F.take(front, axis=0), normaliser.extremes])
+    elif method == "pymoo":
+        points = np.concatenate([normaliser.extremes, F.take(front, axis=0)])
     else:
-        points = np.concatenate([normaliser.extremes, front])
-        fallback, limit = front.max(axis=0), worst
-    cut = 0.0 if method == "deb2014" else _CUT
+        points = F if last_rank is None else F[ranks <= last_rank]
+        cut, fallback, limit = 0.0, points.max(axis=0), np.full_like(ideal, np.inf)
 
     # Differences of values near the largest float may overflow; what is not finite then falls back.
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        units = _units(ideal, normaliser.nadir, front, F) if method == "theta" else np.ones_like(ideal)
+        units = np.ones_like(ideal)
+        if method == "theta":
+            units = normalising.units(ideal, normaliser.nadir, top_of_front, top)
         extremes = extreme_points(points, ideal, units, cut)
         found, origin = intercepts((extremes - ideal) / units)
         path = [origin]
@@ -190,16 +190,21 @@ def normalise(
         if found is not None and (nadir > limit).any():
             nadir = np.minimum(nadir, limit)
             path.append("beyond_worst")
-        top = F.max(axis=0)
         narrowest = _SMALLEST if method == "pymoo" else _SMALLEST * (top - ideal)
         narrow = ~(nadir - ideal > narrowest)
         if narrow.any():
             nadir = np.where(narrow, top, nadir)
             nadir = np.where(nadir - ideal > 0.0, nadir, ideal + 1.0)
             path.append("zero_range")
-        scaled = (F - ideal) / (nadir - ideal)
-        scaled = np.where(np.isfinite(scaled), scaled, 1.0)
+    scaled = normalising.scale(F, ideal, nadir)
     return Normalisation(scaled, Normaliser(ideal, worst, extremes, nadir), tuple(path))
+
+
+def _unfit(F: NDArray[np.float64], ranks: NDArray[np.int64], normaliser: Normaliser) -> ShapeError:
+    return ShapeError(
+        f"F {F.shape} must be finite, with as many ranks ({len(ranks)}) as rows and as many columns "
+        f"as the normaliser ({len(normaliser.ideal)})"
+    )
 
 
 def achievement(F: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -251,9 +256,8 @@ def extreme_points(
     numpy.ndarray
         Extreme points (M, M), one row an axis, as they are in `points`.
     """
-    translated = (points - ideal) / units
-    translated = np.where(translated < cut, 0.0, translated)
-    return points[np.argmin(achievement(translated), axis=0)]
+    rows = normalising.extreme_rows(np.ascontiguousarray(points), ideal, units, float(cut))
+    return points.take(rows, axis=0)
 
 
 def intercepts(extremes: NDArray[np.float64]) -> tuple[NDArray[np.float64] | None, str]:
@@ -286,22 +290,9 @@ def intercepts(extremes: NDArray[np.float64]) -> tuple[NDArray[np.float64] | Non
         plane = np.linalg.solve(extremes, np.ones(n_obj))
     except np.linalg.LinAlgError:
         return None, "singular"
-    if not np.isfinite(plane).all() or not (np.abs((extremes * plane).sum(axis=1) - 1.0) < 1e-5).all():
+    if not normalising.solves(extremes, plane):
         return None, "singular"
-    if not (plane > 0.0).all() or not (1.0 / plane > _SMALLEST).all():
+    if not plane.min() > 0.0:
         return None, "nonpositive"
-    return np.asarray(1.0 / plane, dtype=np.float64), "hyperplane"
-
-
-def _units(
-    ideal: NDArray[np.float64],
-    nadir: NDArray[np.float64],
-    front: NDArray[np.float64],
-    everything: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    """Return the previous range of each objective, or failing that the front's, the population's, or 1."""
-    units = np.ones_like(ideal)
-    for top in (everything.max(axis=0), front.max(axis=0), nadir):
-        width = top - ideal
-        units = np.where((width > 0.0) & np.isfinite(width), width, units)
-    return units
+    found: NDArray[np.float64] = np.asarray(1.0 / plane, dtype=np.float64)
+    return (found, "hyperplane") if found.min() > _SMALLEST else (None, "nonpositive")

@@ -106,6 +106,9 @@ class NSGA2(Algorithm):
         self.distances = self.survival.distances[survivors]
         return candidates.take(survivors)
 
+    def _known_ranks(self) -> NDArray[np.int64]:
+        return self.ranks
+
     def _own_state(self) -> dict[str, Any]:
         return {"ranks": self.ranks.copy(), "distances": self.distances.copy()}
 

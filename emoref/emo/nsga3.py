@@ -13,6 +13,7 @@ from emoref.emo.ranking import constrained_ranks
 from emoref.emo.reference_algorithm import ReferencePointAlgorithm
 from emoref.emo.selection import total_violation
 from emoref_kernels.cpu import niching
+from emoref_kernels.cpu.fronts import rows_by_rank
 
 __all__ = [
     "NSGA3",
@@ -138,7 +139,7 @@ class Sorted:
     @property
     def best_first(self) -> NDArray[np.int64]:
         """All rows by rank; those of equal rank in their order."""
-        return np.argsort(self.ranks, kind="stable")
+        return rows_by_rank(self.ranks)
 
 
 def sort_fronts(F: NDArray[np.float64], size: int, G: NDArray[np.float64] | None = None) -> Sorted:
@@ -170,7 +171,9 @@ def sort_fronts(F: NDArray[np.float64], size: int, G: NDArray[np.float64] | None
     """
     ranks = constrained_ranks(F, G)
     size = min(size, len(F))
-    return Sorted(size, ranks, int(np.sort(ranks)[size - 1]), np.flatnonzero(total_violation(F, G) == 0.0))
+    up_to_rank = np.bincount(ranks).cumsum()
+    last_rank = int(up_to_rank.searchsorted(size))
+    return Sorted(size, ranks, last_rank, np.flatnonzero(total_violation(F, G) == 0.0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,12 +244,13 @@ def niching_selection(
         survivors = best_first[: fronts.size]
         return ReferenceSurvival(survivors, ranks, niches, distances, None, reference_points)
 
-    considered = fronts.considered
-    association = associate(normalisation.F[ranks[fronts.feasible] <= last_rank], reference_points)
+    looked_at = ranks[fronts.feasible] <= last_rank
+    considered = fronts.feasible[looked_at]
+    association = associate(normalisation.F[looked_at], reference_points)
     niches[considered], distances[considered] = association.niches, association.distances
 
-    survivors = best_first[: np.searchsorted(ranks[best_first], last_rank)]
-    last_front = np.flatnonzero(ranks == last_rank)
+    before, after = np.count_nonzero(ranks < last_rank), np.count_nonzero(ranks <= last_rank)
+    survivors, last_front = best_first[:before], best_first[before:after]
     room = fronts.size - len(survivors)
     if len(last_front) == room or niches[last_front[0]] < 0:
         last = last_front[:room]
@@ -380,6 +384,9 @@ class NSGA3(ReferencePointAlgorithm):
         )
         self._remember(self.survival.normalisation)
         return candidates.take(self.survival.survivors)
+
+    def _known_ranks(self) -> NDArray[np.int64] | None:
+        return None if self.survival is None else self.survival.ranks[self.survival.survivors]
 
     def _restore_own(self, state: Mapping[str, Any]) -> None:
         super()._restore_own(state)

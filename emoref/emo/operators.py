@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from emoref.emo.problem import Variables
 from emoref.errors import ProblemError
+from emoref_kernels.cpu import variation
 
 __all__ = [
     "SBX",
@@ -34,9 +35,6 @@ Crossover = Callable[
     [NDArray[Any], NDArray[Any], Variables, np.random.Generator], tuple[NDArray[Any], NDArray[Any]]
 ]
 Mutation = Callable[[NDArray[Any], Variables, np.random.Generator], NDArray[Any]]
-
-_SAME = 1e-14
-"""Parents closer than this in a variable are equal to simulated binary crossover, as in Deb's program."""
 
 
 # -------------------------------------------------------------------------------------------- functions
@@ -94,29 +92,10 @@ def sbx(
     Sources: Deb and Agrawal, "Simulated binary crossover for continuous search space", Complex Systems 9,
     1995; the treatment of bounds and the probability 0.5 are those of Deb's NSGA-II program.
     """
-    first, second = np.array(A, dtype=np.float64), np.array(B, dtype=np.float64)
-    taken = (rng.random((len(first), 1)) < probability) & (rng.random(first.shape) < 0.5)
-    u = rng.random(first.shape)
-    exchanged = rng.random(first.shape) < 0.5
-    taken &= np.abs(first - second) > _SAME
-
-    row, column = np.nonzero(taken)
-    a, b, u = first[row, column], second[row, column], u[row, column]
-    y1, y2 = np.minimum(a, b), np.maximum(a, b)
-    low, high = lower[column], upper[column]
-    distance = y2 - y1
-    c1 = 0.5 * (y1 + y2 - _spread(u, 1.0 + 2.0 * (y1 - low) / distance, eta) * distance)
-    c2 = 0.5 * (y1 + y2 + _spread(u, 1.0 + 2.0 * (high - y2) / distance, eta) * distance)
-    c1, c2 = np.clip(c1, low, high), np.clip(c2, low, high)
-    change = exchanged[row, column] & swap
-    first[row, column] = np.where(change, c2, c1)
-    second[row, column] = np.where(change, c1, c2)
-    return first, second
-
-
-def _spread(u: NDArray[np.float64], beta_max: NDArray[np.float64], eta: float) -> NDArray[np.float64]:
-    scaled = u * (2.0 - beta_max ** -(eta + 1.0))
-    return np.where(scaled <= 1.0, scaled, 1.0 / (2.0 - scaled)) ** (1.0 / (eta + 1.0))
+    A, B = (np.ascontiguousarray(parents, dtype=np.float64) for parents in (A, B))
+    draws = rng.random(A.shape[0] + 3 * A.size)
+    children = variation.sbx(A, B, draws, lower, upper, probability, eta, swap)
+    return children[0::2], children[1::2]
 
 
 def polynomial_mutation(
@@ -160,19 +139,9 @@ def polynomial_mutation(
     Source: Deb and Goyal, "A combined genetic adaptive search (GeneAS) for engineering design", 1996, in
     the bounded form of Deb's NSGA-II program.
     """
-    mutated = np.array(X, dtype=np.float64)
-    probability = _rate(probability, mutated.shape[1])
-    taken = (rng.random(mutated.shape) < probability) & (upper > lower)
-    u = rng.random(mutated.shape)[taken]
-    row, column = np.nonzero(taken)
-    low, high, x = lower[column], upper[column], mutated[row, column]
-    width = high - low
-    downwards = u <= 0.5
-    nearest = np.where(downwards, x - low, high - x) / width
-    v = np.where(downwards, 2.0 * u, 2.0 * (1.0 - u))
-    size = (v + (1.0 - v) * (1.0 - nearest) ** (eta + 1.0)) ** (1.0 / (eta + 1.0)) - 1.0
-    mutated[row, column] = np.clip(x + np.where(downwards, size, -size) * width, low, high)
-    return mutated
+    X = np.ascontiguousarray(X, dtype=np.float64)
+    draws = rng.random((2, *X.shape))
+    return variation.polynomial_mutation(X, draws, lower, upper, _rate(probability, X.shape[1]), eta)
 
 
 def uniform_crossover(
@@ -250,12 +219,6 @@ def _check_settings(name: str, probability: float | None, eta: float) -> None:
         raise ProblemError(f"the distribution index eta of {name} is {eta}; it must be at least 0")
 
 
-def _widened(variables: Variables) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return bounds in which each integer is the middle of an interval of length 1."""
-    whole = 0.5 * np.array([kind != "real" for kind in variables.kinds])
-    return variables.lower - whole, variables.upper + whole
-
-
 def _settle(X: NDArray[np.float64], variables: Variables) -> NDArray[Any]:
     """Round integer variables into their bounds and return the matrix in the problem's type."""
     for kind, columns in variables.columns.items():
@@ -293,7 +256,7 @@ class SBX:
         self, A: NDArray[Any], B: NDArray[Any], variables: Variables, rng: np.random.Generator
     ) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return two children of each pair."""
-        lower, upper = _widened(variables)
+        lower, upper = variables.widened
         first, second = sbx(
             A, B, lower, upper, rng, probability=self.probability, eta=self.eta, swap=self.swap
         )
@@ -320,7 +283,7 @@ class PolynomialMutation:
 
     def __call__(self, X: NDArray[Any], variables: Variables, rng: np.random.Generator) -> NDArray[Any]:
         """Return the changed candidates."""
-        lower, upper = _widened(variables)
+        lower, upper = variables.widened
         mutated = polynomial_mutation(X, lower, upper, rng, probability=self.probability, eta=self.eta)
         return _settle(mutated, variables)
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from emoref.emo.ranking import constraint_violation, hypervolume, nondominated_ranks
 from emoref.errors import ShapeError
+from emoref_kernels.cpu.fronts import finite_rows
 
 __all__ = ["Generation", "Population", "Result", "history_from_arrays", "history_to_arrays"]
 
@@ -37,11 +38,13 @@ class Population:
     @property
     def feasible(self) -> NDArray[np.bool_]:
         """Which candidates were evaluated without failure and violate nothing, bool (N,)."""
-        return np.isfinite(self.F).all(axis=1) & (constraint_violation(self.G) == 0.0)
+        finite = finite_rows(self.F)
+        return finite if self.G.shape[1] == 0 else finite & (constraint_violation(self.G) == 0.0)
 
     def take(self, rows: NDArray[Any]) -> "Population":
         """Return the candidates of some rows."""
-        return Population(self.X[rows], self.F[rows], self.G[rows])
+        rows = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
+        return Population(self.X.take(rows, axis=0), self.F.take(rows, axis=0), self.G.take(rows, axis=0))
 
     def join(self, other: "Population") -> "Population":
         """Return these candidates followed by those of `other`.
@@ -103,16 +106,26 @@ class Generation:
         evaluations: int,
         population: Population,
         reference: NDArray[np.float64] | None,
+        ranks: NDArray[np.int64] | None = None,
     ) -> "Generation":
-        """Record a population after so many `evaluations`; `reference` is the hypervolume's, or None."""
-        front = population.front()
+        """Record a population after so many `evaluations`.
+
+        `reference` is the hypervolume's, or None. `ranks` are those under constrained domination, if they are
+        known already: in the population, or before selection among others as well, if nobody of front 0 had
+        to leave for one of a later front.
+        """
+        feasible = population.feasible
+        if ranks is None:
+            front = population.front().F
+        else:
+            front = population.F[feasible & (ranks == 0)]
         return cls(
             generation,
             evaluations,
-            int(population.feasible.sum()),
+            int(np.count_nonzero(feasible)),
             len(front),
-            front.F.min(axis=0, initial=np.inf),
-            float("nan") if reference is None else hypervolume(front.F, reference),
+            front.min(axis=0, initial=np.inf),
+            float("nan") if reference is None else hypervolume(front, reference),
         )
 
 

@@ -108,6 +108,12 @@ class Variables:
         kinds = np.array(self.kinds)
         return {kind: np.flatnonzero(kinds == kind) for kind in KINDS if kind in self.kinds}
 
+    @cached_property
+    def widened(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Bounds in which each integer is the middle of an interval of length 1."""
+        whole = 0.5 * np.array([kind != "real" for kind in self.kinds])
+        return self.lower - whole, self.upper + whole
+
     def check(self, X: Any, source: str) -> NDArray[Any]:
         """Return candidates `X` made by someone else, `source` by name, as a matrix of our type.
 

@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 from emoref.emo.ranking import constrained_ranks, constraint_violation, crowding_distance, fronts
 from emoref.errors import ProblemError
+from emoref_kernels.cpu import variation
+from emoref_kernels.cpu.fronts import finite_rows
 
 __all__ = [
     "TOURNAMENTS",
@@ -91,17 +93,17 @@ def binary_tournament(
     Source: Deb et al. 2002, section III-C.
     """
     pairs = tournament_pairs(len(ranks), tournaments, rng)
-    coin = rng.random(tournaments) < 0.5
-    a, b = pairs.T
+    coins = rng.random(tournaments)
     if compare == "rank":
-        score = np.sign(ranks[b] - ranks[a])
-    elif compare == "dominance" and F is not None:
-        score = _dominance(F, G, a, b)
-    else:
+        winners: NDArray[np.int64] = variation.crowded_winners(pairs, coins, ranks, distances)
+        return winners
+    if compare != "dominance" or F is None:
         raise ProblemError(f"compare is {compare!r}; use rank, or dominance together with F")
+    a, b = pairs.T
+    score = _dominance(F, G, a, b)
     closer = distances[a] < distances[b]
     farther = distances[a] > distances[b]
-    a_wins = (score > 0) | ((score == 0) & (farther | (~closer & coin)))
+    a_wins = (score > 0) | ((score == 0) & (farther | (~closer & (coins < 0.5))))
     return np.where(a_wins, a, b)
 
 
@@ -137,8 +139,11 @@ def total_violation(F: NDArray[np.float64], G: NDArray[np.float64] | None = None
     >>> total_violation(np.array([[1.0], [1.0], [np.nan]]), np.array([[-3.0], [0.5], [0.0]])).tolist()
     [0.0, 0.5, inf]
     """
-    violation = np.zeros(len(F)) if G is None else constraint_violation(G)
-    return np.where(np.isfinite(F).all(axis=1) & np.isfinite(violation), violation, np.inf)
+    finite = finite_rows(F)
+    if G is None or G.shape[1] == 0:
+        return np.where(finite, 0.0, np.inf)
+    violation = constraint_violation(G)
+    return np.where(finite & np.isfinite(violation), violation, np.inf)
 
 
 def feasibility_tournament(
@@ -167,10 +172,9 @@ def feasibility_tournament(
     Source: Jain and Deb, IEEE Trans. Evol. Comput. 18(4), 2014 (NSGA-III, part II), algorithm 2. Pairs are
     drawn as in `tournament_pairs`.
     """
-    a, b = tournament_pairs(len(violation), tournaments, rng).T
-    coin = rng.random(tournaments) < 0.5
-    a_wins = (violation[a] < violation[b]) | ((violation[a] == violation[b]) & coin)
-    return np.where(a_wins, a, b)
+    pairs = tournament_pairs(len(violation), tournaments, rng)
+    winners: NDArray[np.int64] = variation.lenient_winners(pairs, rng.random(tournaments), violation)
+    return winners
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,8 @@ class PoolWindows(NamedTuple):
 
 # ------------------------------------------------------------------------------------------- basics
 
+_SINGLE = np.dtype(np.float32)
+
 
 def pair(value: PairLike, name: str, minimum: int = 0) -> Pair:
     """Read an integer, or a pair (height, width) of integers.
@@ -65,6 +67,11 @@ def pair(value: PairLike, name: str, minimum: int = 0) -> Pair:
     ShapeError
         If the value is neither, or is below `minimum`.
     """
+    # The usual kinds first: a training step comes here dozens of times.
+    items: Any = (value, value) if type(value) is int else value
+    plain = type(items) is tuple and len(items) == 2 and type(items[0]) is type(items[1]) is int
+    if plain and items[0] >= minimum <= items[1]:
+        return items[0], items[1]
     items = (value, value) if isinstance(value, int | np.integer) else value
     if (
         not isinstance(items, Sequence | np.ndarray)
@@ -122,10 +129,13 @@ def check_float(arrays: Mapping[str, NDArray[Any] | None], *, float64: bool) -> 
     for name, array in arrays.items():
         if array is None:
             continue
-        if not isinstance(array, np.ndarray):
+        # Arrays of a device come from the back end itself.
+        if not isinstance(array, np.ndarray) and not getattr(array, "on_device", False):
             raise DtypeError(f"{name} is a {type(array).__name__}; it must be a NumPy array")
         if dtype is None:
             first_name, dtype = name, array.dtype
+            if dtype is _SINGLE:
+                continue
             if dtype == np.float64 and not float64:
                 raise DtypeError(
                     f"{name} is float64, and this back end computes in float32; "
@@ -134,7 +144,7 @@ def check_float(arrays: Mapping[str, NDArray[Any] | None], *, float64: bool) -> 
             if dtype not in (np.float32, np.float64):
                 allowed = "float32 or float64" if float64 else "float32"
                 raise DtypeError(f"{name} is {dtype}; it must be {allowed}")
-        elif array.dtype != dtype:
+        elif array.dtype is not dtype and array.dtype != dtype:
             raise DtypeError(f"{name} is {array.dtype} but {first_name} is {dtype}; they must be equal")
     if dtype is None:
         raise DtypeError("no array was given")

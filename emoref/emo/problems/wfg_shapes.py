@@ -31,9 +31,13 @@ def products(along: Array, across: Array) -> Array:
     >>> products(np.array([[2.0, 3.0]]), np.array([[5.0, 7.0]]))
     array([[ 6., 14.,  5.]])
     """
-    one = np.ones((len(along), 1))
-    leading = np.hstack([one, np.cumprod(along, axis=1)])[:, ::-1]
-    return leading * np.hstack([one, across[:, ::-1]])
+    n = along.shape[1]
+    leading = np.cumprod(along, axis=1)
+    result = np.empty((len(along), n + 1))
+    result[:, 0] = leading[:, n - 1]
+    np.multiply(leading[:, : n - 1][:, ::-1], across[:, 1:][:, ::-1], out=result[:, 1:n])
+    result[:, n] = across[:, 0]
+    return result
 
 
 def linear(x: Array) -> Array:

@@ -16,6 +16,9 @@ from emoref_kernels.pareto_checks import check_bounded, check_objectives, check_
 
 __all__ = ["crowding_distance", "hypervolume", "hypervolume_contributions", "nondominated_ranks"]
 
+_TIES_TO = 8
+"""Steps of an insertion among equal values before a stable sort is faster."""
+
 _HALF_OF_LARGEST_FLOAT = 0.5 * np.finfo(np.float64).max
 
 
@@ -57,7 +60,27 @@ def _front_distances(F: NDArray[np.float64], paper: bool) -> NDArray[np.float64]
     if F.shape[0] < 3:
         return np.full(F.shape[0], np.inf)
     columns = np.ascontiguousarray(F.T)
-    return _sum_of_gaps(columns, np.argsort(columns, axis=1, kind="stable"), paper)
+    orders = np.argsort(columns, axis=1)
+    if not _break_ties(columns, orders):
+        orders = np.argsort(columns, axis=1, kind="stable")
+    return _sum_of_gaps(columns, orders, paper)
+
+
+@jit()
+def _break_ties(columns, orders):
+    """Bring equal values into the order of their rows by insertion; give up if they are many."""
+    for m in range(columns.shape[0]):
+        column, order = columns[m], orders[m]
+        for i in range(1, order.size):
+            row = order[i]
+            k = i
+            while k > 0 and order[k - 1] > row and column[order[k - 1]] == column[row]:
+                order[k] = order[k - 1]
+                k -= 1
+            order[k] = row
+            if i - k > _TIES_TO:
+                return False
+    return True
 
 
 @jit()
@@ -137,10 +160,26 @@ def hypervolume(F: Any, ref: Any) -> float:
     """
     F = check_objectives(F, empty=True)
     ref = check_reference_point(ref, F.shape[1])
-    points = np.ascontiguousarray(F[(ref > F).all(axis=1)])
-    if np.isneginf(points).any():
-        return float("inf")
-    return volume_of_points(points, ref)
+    points, bounded = _points_below(np.ascontiguousarray(F), np.ascontiguousarray(ref))
+    return volume_of_points(points, ref) if bounded else float("inf")
+
+
+@jit()
+def _points_below(F, ref):
+    """Return the rows that are smaller than `ref` everywhere, and whether none of them is minus infinity."""
+    rows, objectives = F.shape
+    points = np.empty((rows, objectives))
+    count, bounded = 0, True
+    for i in range(rows):
+        below, finite = True, True
+        for m in range(objectives):
+            points[count, m] = F[i, m]
+            below = below and F[i, m] < ref[m]
+            finite = finite and F[i, m] != -np.inf
+        if below:
+            bounded = bounded and finite
+            count += 1
+    return points[:count], bounded
 
 
 def hypervolume_contributions(F: Any, ref: Any) -> NDArray[np.float64]:

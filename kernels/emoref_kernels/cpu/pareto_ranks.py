@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from emoref_kernels.cpu.fronts import finite_rows
 from emoref_kernels.cpu.jit import jit
 from emoref_kernels.pareto_checks import check_objectives
 
@@ -27,6 +28,7 @@ __all__ = ["nondominated_ranks"]
 _BIT_SETS_FROM = 150
 _BIT_SETS_TO = 30_000  # points; the sets of the members take N**2 / 8 bytes
 _ALL_AT_ONCE_TO = 1_500  # points; the sets of the dominators take N**2 / 8 bytes, too
+_TIES_TO = 8  # steps of an insertion in rows that are equal in the first objective
 _STORED_SETS = 128  # an objective, at most twice as many
 
 
@@ -48,11 +50,10 @@ def nondominated_ranks(F: Any) -> NDArray[np.int64]:
     ShapeError, DtypeError
         If `F` is no two-dimensional, non-empty array of real numbers.
     """
-    F = check_objectives(F)
-    finite = np.isfinite(F)
-    if finite.all():
+    F = np.ascontiguousarray(check_objectives(F))
+    rows = finite_rows(F)
+    if rows.all():
         return _finite_ranks(F)
-    rows = finite.all(axis=1)
     ranks = np.zeros(F.shape[0], dtype=np.int64)
     if rows.any():
         ranks[rows] = _finite_ranks(F[rows])
@@ -63,12 +64,11 @@ def nondominated_ranks(F: Any) -> NDArray[np.int64]:
 def _finite_ranks(F: NDArray[np.float64]) -> NDArray[np.int64]:
     count, objectives = F.shape
     order = np.argsort(F[:, 0])
-    first = F[order, 0]
-    if (first[1:] == first[:-1]).any():
+    if not _break_ties(F, order):
         order = np.lexsort(F.T[::-1])
     if objectives <= 2:
         return _ranks_by_minimum(F, order)
-    points = F[order]
+    points = F.take(order, axis=0)
     if objectives == 3:
         return _ranks_by_staircase(points, order)
     if _BIT_SETS_FROM <= count <= _BIT_SETS_TO:
@@ -76,6 +76,30 @@ def _finite_ranks(F: NDArray[np.float64]) -> NDArray[np.int64]:
         rank = _ranks_by_bit_sets if count <= _ALL_AT_ONCE_TO else _ranks_by_stored_sets
         return rank(points, orders, order)
     return _ranks_by_members(points, order)
+
+
+@jit()
+def _break_ties(F, order):
+    """Bring rows of equal first value into lexicographic order by insertion; give up if they are many."""
+    for i in range(1, order.size):
+        row = order[i]
+        k = i
+        while k > 0 and F[order[k - 1], 0] == F[row, 0] and _later(F, order[k - 1], row):
+            order[k] = order[k - 1]
+            k -= 1
+        order[k] = row
+        if i - k > _TIES_TO:
+            return False
+    return True
+
+
+@jit()
+def _later(F, a, b):
+    """Return whether row a comes after row b in lexicographic order."""
+    for m in range(F.shape[1]):
+        if F[a, m] != F[b, m]:
+            return F[a, m] > F[b, m]
+    return False
 
 
 @jit()
@@ -178,9 +202,8 @@ def _ranks_by_staircase(P, order):
         low, high = 0, fronts
         while low < high:
             middle = (low + high) // 2
-            begin, end = start[middle], start[middle] + size[middle]
-            at = begin + np.searchsorted(y[begin:end], new_y, side="right") - 1
-            if at >= begin and z[at] <= new_z:
+            at = _first_from(y, start[middle], size[middle], new_y, True) - 1
+            if at >= start[middle] and z[at] <= new_z:
                 low = middle + 1
             else:
                 high = middle
@@ -194,27 +217,38 @@ def _ranks_by_staircase(P, order):
             start[low] = used
             room[low] *= 2
             used += room[low]
-        begin = start[low]
-        size[low] = _add_step(
-            y[begin : begin + room[low]], z[begin : begin + room[low]], size[low], new_y, new_z
-        )
+        size[low] = _add_step(y, z, start[low], size[low], new_y, new_z)
         ranks[order[i]] = low
     return ranks
 
 
 @jit()
-def _add_step(y, z, size, new_y, new_z):
+def _first_from(y, start, size, value, above):
+    """Return the first of `size` places from `start` on whose value is not below `value`, or is above it."""
+    low, high = start, start + size
+    while low < high:
+        middle = (low + high) // 2
+        if y[middle] < value or (above and y[middle] == value):
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@jit()
+def _add_step(y, z, start, size, new_y, new_z):
     """Insert a step that no other dominates, drop those that it dominates, and return how many there are."""
-    at = np.searchsorted(y[:size], new_y)
+    at = _first_from(y, start, size, new_y, False)
+    stop = start + size
     end = at
-    while end < size and z[end] >= new_z:
+    while end < stop and z[end] >= new_z:
         end += 1
     shift = at + 1 - end
     if shift > 0:
-        for k in range(size - 1, end - 1, -1):
+        for k in range(stop - 1, end - 1, -1):
             y[k + 1], z[k + 1] = y[k], z[k]
     elif shift < 0:
-        for k in range(end, size):
+        for k in range(end, stop):
             y[k + shift], z[k + shift] = y[k], z[k]
     y[at], z[at] = new_y, new_z
     return size + shift
@@ -236,7 +270,7 @@ def _ranks_by_bit_sets(P, orders, order):
         if i > 0 and _equal(P, i - 1, i):
             ranks[order[i]] = ranks[order[i - 1]]
             continue
-        front = _front_of(dominators[i], members[:fronts], i // 64 + 1)
+        front = _front_of(dominators, i, members, fronts, i // 64 + 1)
         fronts = max(fronts, front + 1)
         members[front, i // 64] |= np.uint64(1) << np.uint64(i % 64)
         ranks[order[i]] = front
@@ -252,7 +286,7 @@ def _ranks_by_stored_sets(P, orders, order):
     while block * 2 * _STORED_SETS <= count:
         block *= 2
     not_larger, stored = _stored_sets(P, orders, block)
-    dominators, scratch = np.empty(words, np.uint64), np.empty(words, np.uint64)
+    dominators, scratch = np.empty((1, words), np.uint64), np.empty(words, np.uint64)
     members = np.zeros((count, words), np.uint64)
     ranks = np.empty(count, np.int64)
     fronts = 0
@@ -261,7 +295,7 @@ def _ranks_by_stored_sets(P, orders, order):
             ranks[order[i]] = ranks[order[i - 1]]
             continue
         _find_dominators(i, orders, not_larger, stored, block, dominators, scratch)
-        front = _front_of(dominators, members[:fronts], i // 64 + 1)
+        front = _front_of(dominators, 0, members, fronts, i // 64 + 1)
         fronts = max(fronts, front + 1)
         members[front, i // 64] |= np.uint64(1) << np.uint64(i % 64)
         ranks[order[i]] = front
@@ -290,9 +324,8 @@ def _dominators(P, orders):
                 end += 1
             for k in range(first, end):
                 i = ascending[k]
-                row = sets[i]
                 for w in range(i // 64 + 1):
-                    row[w] &= not_larger[w]
+                    sets[i, w] &= not_larger[w]
             first = end
     return sets
 
@@ -327,29 +360,28 @@ def _find_dominators(i, orders, not_larger, stored, block, dominators, scratch):
     """Make `dominators` the set of earlier points that are nowhere larger than point i."""
     words = i // 64 + 1
     for w in range(words):
-        dominators[w] = ~np.uint64(0)
-    dominators[words - 1] = (np.uint64(1) << np.uint64(i % 64)) - np.uint64(1)
+        dominators[0, w] = ~np.uint64(0)
+    dominators[0, words - 1] = (np.uint64(1) << np.uint64(i % 64)) - np.uint64(1)
     for m in range(orders.shape[0]):
         end = not_larger[m, i]
         whole = end // block
-        start = stored[m, whole]
         for w in range(words):
-            scratch[w] = start[w]
+            scratch[w] = stored[m, whole, w]
         # Bits beyond the last word are set, too, and never read: faster than to ask for each.
         for k in range(whole * block, end):
             j = orders[m, k]
             scratch[j // 64] |= np.uint64(1) << np.uint64(j % 64)
         for w in range(words):
-            dominators[w] &= scratch[w]
+            dominators[0, w] &= scratch[w]
 
 
 @jit()
-def _front_of(dominators, members, words):
-    """Return the first front without a dominator, by bisection."""
-    low, high = 0, members.shape[0]
+def _front_of(dominators, i, members, fronts, words):
+    """Return the first front without a dominator, set i of `dominators`, by bisection."""
+    low, high = 0, fronts
     while low < high:
         middle = (low + high) // 2
-        if _intersect(dominators, members[middle], words):
+        if _intersect(dominators, i, members, middle, words):
             low = middle + 1
         else:
             high = middle
@@ -357,8 +389,10 @@ def _front_of(dominators, members, words):
 
 
 @jit()
-def _intersect(a, b, words):
+def _intersect(A, i, B, j, words):
+    # Indices instead of rows as arrays of their own, here and elsewhere: a reference to an array is
+    # counted by atomic operations, which cost more than the few words of a set.
     for w in range(words):  # noqa: SIM110
-        if a[w] & b[w] != np.uint64(0):
+        if A[i, w] & B[j, w] != np.uint64(0):
             return True
     return False

@@ -50,7 +50,7 @@ def volume_of_points(points: NDArray[np.float64], ref: NDArray[np.float64]) -> f
         return float(ref[0] - points.min())
     # Each of these compiles on its own: two objectives need not wait for the recursion.
     measure = {2: _area, 3: _volume_of_three, 4: _volume_of_four}.get(objectives, _volume)
-    return float(measure(points[np.argsort(points[:, -1])], count, ref))
+    return float(measure(points.take(np.argsort(points[:, -1]), axis=0), count, ref))
 
 
 def contributions_of_points(points: NDArray[np.float64], ref: NDArray[np.float64]) -> NDArray[np.float64]:

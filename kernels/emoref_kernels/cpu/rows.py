@@ -29,35 +29,55 @@ def new_rows(words: NDArray[np.uint64], existing: NDArray[np.uint64]) -> NDArray
     ndarray of bool, shape (N,)
         True for each new row.
     """
-    rows = np.ascontiguousarray(np.concatenate([existing, words]))
-    return _first_of_its_kind(rows)[len(existing) :]
+    new: NDArray[np.bool_] = _first_of_its_kind(np.ascontiguousarray(existing), np.ascontiguousarray(words))
+    return new
 
 
 @jit()
-def _first_of_its_kind(rows):
-    size = 1
-    while size < 2 * len(rows):
+def _first_of_its_kind(existing, words):
+    known = len(existing)
+    size = 2
+    while size < 2 * (known + len(words)):
         size *= 2
-    table = np.full(max(size, 2), -1, np.int64)
-    mask = np.uint64(table.size - 1)
-    first = np.zeros(len(rows), np.bool_)
-    for i in range(len(rows)):
-        code = _BASIS
-        for word in rows[i]:
-            code = (code ^ word) * _PRIME
-            code ^= code >> _FOLD
-        slot = np.int64(code & mask)
-        while table[slot] >= 0 and not _equal(rows, table[slot], i):
-            slot = (slot + 1) & np.int64(mask)
+    # Row i of the table is existing[i], or words[i - known]; -1 is a free slot.
+    table = np.full(size, -1, np.int64)
+    first = np.zeros(len(words), np.bool_)
+    for i in range(known):
+        slot = _slot(existing, i, table, existing, words)
         if table[slot] < 0:
             table[slot] = i
+    for i in range(len(words)):
+        slot = _slot(words, i, table, existing, words)
+        if table[slot] < 0:
+            table[slot] = known + i
             first[i] = True
     return first
 
 
 @jit()
-def _equal(rows, i, j):
+def _slot(rows, i, table, existing, words):
+    """Return the slot of the table in which row i of `rows` is, or the free one in which it would be."""
+    mask = np.uint64(table.size - 1)
+    code = _BASIS
+    for k in range(rows.shape[1]):
+        code = (code ^ rows[i, k]) * _PRIME
+        code ^= code >> _FOLD
+    slot = np.int64(code & mask)
+    known = len(existing)
+    while table[slot] >= 0:
+        other = table[slot]
+        if other < known:
+            if _equal(rows, i, existing, other):
+                break
+        elif _equal(rows, i, words, other - known):
+            break
+        slot = (slot + 1) & np.int64(mask)
+    return slot
+
+
+@jit()
+def _equal(A, i, B, j):
     k = 0
-    while k < rows.shape[1] and rows[i, k] == rows[j, k]:
+    while k < A.shape[1] and A[i, k] == B[j, k]:
         k += 1
-    return k == rows.shape[1]
+    return k == A.shape[1]

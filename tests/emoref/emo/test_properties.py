@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emoref import emo
-from emoref.emo.population import Population
+from emoref.emo.population import Generation, Population
 from emoref.emo.problems import DTLZ2
 from emoref.errors import ProblemError, ShapeError
 
@@ -378,3 +378,16 @@ class TestRuns:
         problem = emo.FunctionProblem(lambda X: (X[:, :n_obj] - 0.3) ** 2, 4, n_obj)
         result = row.make(problem, PLAIN, seed=1).run(30)
         assert result.F.min() < 1e-2
+
+
+@every
+@pytest.mark.parametrize("problem", ["real", "constrained", "none feasible", "failing", "constant"])
+def test_the_record_of_a_generation_is_that_of_its_population(row, problem):
+    # Some algorithms hand over the ranks of the survival, which saves a second sorting.
+    algorithm = row.make(PROBLEMS[problem], PLAIN, seed=4)
+    for _ in range(4):
+        algorithm.step()
+        kept = algorithm.history[-1]
+        found = Generation.of(kept.generation, kept.evaluations, algorithm.population, None)
+        assert (kept.feasible, kept.front_size) == (found.feasible, found.front_size)
+        np.testing.assert_array_equal(kept.ideal, found.ideal)
