@@ -19,6 +19,7 @@ from emoref.nn.graph import Network, Node
 from emoref.nn.ops import Context
 from emoref_kernels.cpu.fused_layout import CAPACITY, Buffer, Layout, LayoutStep, Segment
 from emoref_kernels.cpu.fused_maps import run_steps
+from emoref_kernels.cpu.fused_winograd import PHASES
 from emoref_kernels.cpu.gemm import flat
 from emoref_kernels.cpu.simd import LANES
 
@@ -28,6 +29,7 @@ Array = NDArray[Any]
 Params = Mapping[str, Array]
 
 _LEAST_CHANNELS = 8  # of the input, for Winograd's algorithm
+_MOST_PRODUCTS = 0.8  # of those of the direct way, beyond which its transforms take more than it saves
 
 
 class MapsPlan:
@@ -97,21 +99,26 @@ class MapsPlan:
             (step,) = segment.steps
             assert step.call is not None
             assert step.y is not None
-            arrays = [buffer.view(scratch, count) for buffer in step.sources]
+            inputs = [buffer.view(scratch, count) for buffer in step.sources]
             target = step.y.view(scratch, count)
-            target[...] = step.call(arrays).reshape(target.shape)
+            target[...] = step.call(inputs).reshape(target.shape)
             return
         loaded, stored = segment.named("load"), segment.named("store")
         x = flat(values[loaded][part]) if loaded else scratch
         y = results[stored][part].reshape(-1) if stored else scratch
         layout = self._layout
+        where = segment.start, len(segment.steps), layout.shared, layout.own
+        arrays = layout.weights, layout.tables, scratch
+        if segment.phased:
+            for first in range(0, count, segment.block):
+                images = min(segment.block, count - first)
+                for phase in range(PHASES):
+                    run_steps(threads, phase, images, first, images, *where, x, y, *arrays)
+            return
         share = -(-count // threads)
         block = min(segment.block, -(-share // segment.group) * segment.group)
         chunks = min(threads, -(-count // block))
-        run_steps(
-            chunks, block, count, segment.start, len(segment.steps), layout.shared, layout.own, x, y,
-            layout.weights, layout.tables, scratch,
-        )  # fmt: skip
+        run_steps(chunks, -1, block, 0, count, *where, x, y, *arrays)
 
 
 class _Compiler:
@@ -177,9 +184,11 @@ class _Compiler:
             alone = a["groups"] == channels == a["filters"]
             return ("depthwise" if alone else "call"), a["stride"]
         if (a["kernel"], a["stride"], a["padding"]) == (3, 1, 1) and channels >= _LEAST_CHANNELS:
-            for m in (4, 2) if self._backend.mode == "fast" else (2,):
-                if height % m == width % m == 0:
-                    return "winograd", m
+            choices = (2, 4) if self._backend.mode == "fast" else (2,)
+            products = {m: -(-height // m) * -(-width // m) * (m + 2) ** 2 for m in choices}
+            m = min(choices, key=lambda m: products[m])
+            if products[m] <= _MOST_PRODUCTS * 9 * height * width:
+                return "winograd", m
         return "convolve", a["stride"]
 
     # ----------------------------------------------------------------------------------------- what follows

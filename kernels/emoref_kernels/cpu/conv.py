@@ -39,6 +39,9 @@ __all__ = [
 
 _NO_BIAS = np.zeros(0, dtype=np.float32)
 
+_MERGED_FLOATS = 16 * 1024
+"""Most floats of the rows that a pointwise convolution sees as one: 64 KB of all channels together."""
+
 
 def conv2d(
     x: NDArray[Any],
@@ -110,9 +113,24 @@ def convolve(
     size = channels * taps.size
     packed = pack_weights(flat(w), groups, filters * size, filters, size, channels, taps.size, taps)
     tap_h, tap_w = taps // kernel_w - pads[0], taps % kernel_w - pads[1]
+    x_shape = (x.shape[0], x.shape[1], x.shape[2], x.shape[3])
+    if (kernel_h, kernel_w, *steps, *pads) == (1, 1, 1, 1, 0, 0):
+        y_h, y_w = _merged_rows(channels, y_h, y_w)
+        x_shape = (*x_shape[:2], y_h, y_w)
     place = Place(y_h, y_w, y_h, y_w)
-    correlate(flat(x), x.shape, packed, groups, filters, bias, steps, tap_h, tap_w, place, y.reshape(-1))
+    correlate(flat(x), x_shape, packed, groups, filters, bias, steps, tap_h, tap_w, place, y.reshape(-1))
     return y
+
+
+def _merged_rows(channels: int, height: int, width: int) -> tuple[int, int]:
+    """Return extents of the same plane with as many of its rows made one as a small memory holds.
+
+    A pointwise convolution does not see where a row ends, and long rows are copied and stored faster.
+    """
+    for rows in range(1, height):
+        if height % rows == 0 and channels * (height // rows) * width <= _MERGED_FLOATS:
+            return rows, height // rows * width
+    return height, width
 
 
 def conv2d_input_grad(
@@ -217,11 +235,15 @@ def _input_grad_phase(
         flat(w), groups, filters * channels * size, channels, size, filters, channels * size, taps
     )
     x_h, x_w = dx.shape[2:]
+    dy_shape = (dy.shape[0], dy.shape[1], dy.shape[2], dy.shape[3])
+    if (kernel_h, kernel_w, *stride, *padding) == (1, 1, 1, 1, 0, 0):
+        x_h, x_w = _merged_rows(filters, x_h, x_w)
+        dy_shape = (*dy_shape[:2], x_h, x_w)
     place = Place(
         -(-(x_h - phase[0]) // stride[0]), -(-(x_w - phase[1]) // stride[1]), x_h, x_w, *phase, *stride
     )
     correlate(
-        flat(dy), dy.shape, packed, groups, channels, _NO_BIAS, (1, 1), tap_h, tap_w, place, dx.reshape(-1)
+        flat(dy), dy_shape, packed, groups, channels, _NO_BIAS, (1, 1), tap_h, tap_w, place, dx.reshape(-1)
     )
 
 

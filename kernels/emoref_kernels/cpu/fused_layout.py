@@ -3,7 +3,9 @@
 A :class:`Layout` collects buffers and steps, in the order in which they run. :meth:`Layout.program` then
 
 * cuts the steps into segments, each with its own number of images in a block: a few where maps are large, so
-  that they stay in the second-level cache; many where weights are large, so that they are read less often;
+  that they stay in the second-level cache; many where weights are large, so that they are read less often.
+  A step of Winograd's algorithm whose transformed filters are larger than a cache is a segment of its own,
+  whose tiles the threads share;
 * gives each buffer a place. Buffers that live within one segment lie in the memory of a thread and share
   places where their shapes are equal, so that halos, once zero, stay zero. Buffers that cross from one
   segment to another hold all images of a batch;
@@ -22,19 +24,23 @@ from emoref_kernels.cpu.fused_program import Joined, pack_columns, whole_vectors
 from emoref_kernels.cpu.gemm import flat
 from emoref_kernels.cpu.simd import LANES, ROWS
 from emoref_kernels.cpu.simd_strided import DEPTH_STEP
+from emoref_kernels.cpu.winograd_cuts import row_floats, whole
 from emoref_kernels.cpu.winograd_filters import transform_filters_into
 
 __all__ = ["CAPACITY", "Buffer", "Layout", "LayoutStep", "Segment"]
 
-CAPACITY = 256
+CAPACITY = 128
 """Images for which buffers between segments have room; larger batches run in parts."""
 
-_BLOCK_BYTES = 1_500_000
+_BLOCK_BYTES = 400_000
 _MOST_IMAGES = 64
 _GROWTH = 4  # a new segment begins where blocks can have so many times more images
 _TILE_ROWS = 64  # rows of a product that share tiles, where an image has fewer pixels
 _SMALL_FILTERS = 400_000  # transformed weights, in floats, up to which few tiles at a time are best
 _FEW_TILES, _MANY_TILES = 24, 64
+_SHARED_FILTERS = 4_000_000  # transformed weights, in floats, from which on threads share the tiles
+_SHARED_TILES = 2_600_000  # floats of the tiles that they share, on both sides
+_PATCH = 36 * LANES
 _WIDEST = 3 * LANES
 
 Array = NDArray[Any]
@@ -90,6 +96,11 @@ class Buffer:
     def origin(self) -> int:
         """Floats before the first pixel inside the halo."""
         return self.halo * (self.row + self.stride)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """What buffers have in common that may share a place, one after the other."""
+        return self.height, self.width, self.halo, self.stride
 
     def view(self, scratch: Array, count: int) -> Array:
         """Return the values of `count` images in shared memory as (count, channels, height, width)."""
@@ -152,13 +163,28 @@ class LayoutStep:
     def tiles(self) -> int:
         """Return how many tiles of Winograd's algorithm an image has."""
         assert self.x is not None
-        return self.x.height // self.stride * (self.x.width // self.stride)
+        return -(-self.x.height // self.stride) * -(-self.x.width // self.stride)
+
+    def transformed_floats(self) -> int:
+        """Return how many floats the transformed weights of Winograd's algorithm have."""
+        assert self.w is not None
+        return (self.stride + 2) ** 2 * self.w.shape[0] * self.w.shape[1]
 
     def tiles_at_once(self) -> int:
         """Return how many tiles go through the products together."""
+        return _FEW_TILES if self.transformed_floats() <= _SMALL_FILTERS else _MANY_TILES
+
+    def tile_floats(self) -> int:
+        """Return the floats of one tile of Winograd's algorithm on both sides of the products."""
+        assert self.x is not None
         assert self.w is not None
-        floats = (self.stride + 2) ** 2 * self.w.shape[0] * self.w.shape[1]
-        return _FEW_TILES if floats <= _SMALL_FILTERS else _MANY_TILES
+        width = whole(self.w.shape[0], LANES)
+        return (self.stride + 2) ** 2 * (row_floats(self.x.stride) + row_floats(width))
+
+    @property
+    def phased(self) -> bool:
+        """Whether threads share the tiles, phase by phase, because the weights are large."""
+        return self.operation == "winograd" and self.transformed_floats() >= _SHARED_FILTERS
 
     def images(self) -> int:
         """Return how many images a block should have for this step: a power of two."""
@@ -177,12 +203,28 @@ class LayoutStep:
 
 @dataclass(eq=False)
 class Segment:
-    """Steps that run in one call, or one call of a function of whole arrays."""
+    """Steps that run in one call, or one call of a function of whole arrays.
+
+    Attributes
+    ----------
+    steps : list of LayoutStep
+        In order.
+    block, group : int
+        Images of a block, and a number that must divide it.
+    start : int
+        Where the numbers of the steps begin in the tables.
+    phased : bool
+        Whether it is one step whose tiles the threads share.
+    tiles : int
+        Where these begin in the memory for all images.
+    """
 
     steps: list[LayoutStep]
     block: int = _MOST_IMAGES
     group: int = 1
     start: int = 0
+    phased: bool = False
+    tiles: int = 0
 
     @property
     def is_call(self) -> bool:
@@ -225,6 +267,10 @@ class Layout:
                 buffer.last = index
         self.segments = _segments(self.steps)
         self._share()
+        for segment in self.segments:
+            if segment.phased:
+                segment.tiles = self.shared
+        self.shared += max((_tiles_floats(segment) for segment in self.segments if segment.phased), default=0)
         writer = _Writer()
         for segment in self.segments:
             if not segment.is_call:
@@ -240,16 +286,26 @@ class Layout:
         for number, segment in enumerate(self.segments):
             for step in segment.steps:
                 for buffer in [*step.reads, *([step.y] if step.y is not None else [])]:
-                    if where_of.setdefault(buffer, number) != number or segment.is_call:
+                    crosses = where_of.setdefault(buffer, number) != number
+                    if crosses or segment.is_call or segment.phased:
                         buffer.shared = True
+        free: dict[tuple[int, ...], list[Buffer]] = {}
         for buffer in where_of:
-            if buffer.shared:
-                buffer.where = self.shared
-                self.shared += CAPACITY * buffer.image
+            if not buffer.shared:
+                continue
+            past = free.setdefault(buffer.shape, [])
+            over = next((b for b in past if b.last < buffer.first), None)
+            if over is not None and not buffer.exclusive:
+                past.remove(over)
+                buffer.where = over.where
+            else:
+                buffer.where, self.shared = self.shared, self.shared + CAPACITY * buffer.image
+            if not buffer.exclusive:
+                past.append(buffer)
 
 
 def _segments(steps: Sequence[LayoutStep]) -> list[Segment]:
-    """Cut the steps where the number of images of a block should grow, and around calls."""
+    """Cut the steps where the number of images of a block should grow, around calls, and around phases."""
     segments: list[Segment] = []
     current = 0
     for step in steps:
@@ -257,9 +313,12 @@ def _segments(steps: Sequence[LayoutStep]) -> list[Segment]:
         wanted = step.images()
         one_only = step.operation in ("load", "store") and last is not None and last.named(step.operation)
         grown = wanted >= _GROWTH * current
-        if last is None or last.is_call or step.operation == "call" or one_only or grown:
-            segments.append(Segment([step]))
+        alone = step.operation == "call" or step.phased
+        if last is None or last.is_call or last.phased or alone or one_only or grown:
+            segments.append(Segment([step], phased=step.phased))
             current = wanted
+            if step.phased:
+                current = min(max(_SHARED_TILES // (step.tiles() * step.tile_floats()), 1), CAPACITY)
         else:
             last.steps.append(step)
             current = min(current, wanted)
@@ -277,9 +336,8 @@ def _place(segment: Segment, size: int) -> int:
     for index, step in enumerate(segment.steps):
         y = step.y
         if y is not None and not y.shared and not any(b is y for _, b in ends):
-            key = (y.height, y.width, y.halo, y.stride)
-            if not y.exclusive and free.get(key):
-                y.where = free[key].pop()
+            if not y.exclusive and free.get(y.shape):
+                y.where = free[y.shape].pop()
             else:
                 y.where, size = size, size + segment.block * y.image
             ends.append((index, y))
@@ -290,9 +348,7 @@ def _place(segment: Segment, size: int) -> int:
                 for b in (*later.reads, *([later.y] if later.y is not None else []))
             )
             if is_over and not buffer.exclusive:
-                free.setdefault((buffer.height, buffer.width, buffer.halo, buffer.stride), []).append(
-                    buffer.where
-                )
+                free.setdefault(buffer.shape, []).append(buffer.where)
     most = max((_winograd_floats(step, segment.block) for step in segment.steps), default=0)
     for step in segment.steps:
         step.offset = step.offset if step.operation == "copy" else size
@@ -300,16 +356,21 @@ def _place(segment: Segment, size: int) -> int:
 
 
 def _tiles_of_block(step: LayoutStep, block: int) -> int:
-    most = min(step.tiles_at_once(), step.tiles() * block)
-    return -(-most // ROWS) * ROWS
+    tiles = step.tiles() * block
+    return whole(tiles if step.phased else min(step.tiles_at_once(), tiles), ROWS)
+
+
+def _tiles_floats(segment: Segment) -> int:
+    """Return the floats of the tiles that threads share."""
+    (step,) = segment.steps
+    return _tiles_of_block(step, segment.block) * step.tile_floats() + 2 * (step.stride + 2) ** 2 * LANES
 
 
 def _winograd_floats(step: LayoutStep, block: int) -> int:
-    if step.operation != "winograd" or step.x is None or step.y is None:
+    """Return the floats that a thread needs for Winograd's algorithm."""
+    if step.operation != "winograd":
         return 0
-    positions, tiles = (step.stride + 2) ** 2, _tiles_of_block(step, block)
-    width = tiles * (step.x.stride + step.y.stride) + 2 * LANES
-    return positions * width + step.stride**2 * LANES
+    return _PATCH + (0 if step.phased else _tiles_floats(Segment([step], block)))
 
 
 class _Writer:
@@ -360,13 +421,10 @@ class _Writer:
     def _winograd(self, step: LayoutStep, segment: Segment, values: dict[str, int]) -> None:
         assert step.w is not None
         assert step.x is not None
-        assert step.y is not None
         depth, u = _transformed(step.w, step.stride)
-        block, none = _tiles_of_block(step, segment.block), self._table(np.zeros(1))
         values |= {
-            "w": self.weights.add(u), "depth": depth, "block": block, "scratch": step.offset,
-            "x_rows": self._table(np.arange(block) * step.x.stride),
-            "y_rows": self._table(np.arange(block) * step.y.stride), "x_runs": none, "w_runs": none,
+            "w": self.weights.add(u), "depth": depth, "block": _tiles_of_block(step, segment.block),
+            "patch": step.offset, "scratch": segment.tiles if step.phased else step.offset + _PATCH,
             "x_first": step.x.origin - step.x.row - step.x.stride,
         }  # fmt: skip
 

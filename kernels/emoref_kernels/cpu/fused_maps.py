@@ -16,11 +16,10 @@ from numba import prange
 
 from emoref_kernels.cpu.fused_tile import Tile, dense_tile, depthwise_tile
 from emoref_kernels.cpu.fused_vectors import MINUS_INF, ZERO, finish_vector, merge_vector
+from emoref_kernels.cpu.fused_winograd import winograd_maps, winograd_phase
 from emoref_kernels.cpu.jit import jit
 from emoref_kernels.cpu.runs import add_strided, copy_run, copy_strided
 from emoref_kernels.cpu.simd import LANES, ROWS, VECTORS
-from emoref_kernels.cpu.winograd_blocks import column_tiles
-from emoref_kernels.cpu.winograd_tiles import input_tile, output_tile
 
 __all__ = ["OPERATIONS", "Step", "run_steps"]
 
@@ -63,8 +62,9 @@ class Step(NamedTuple):
         Whether ReLU and 2x2 max pooling follow.
     kernel, step, padding : int
         Of pooling; for Winograd's algorithm, `step` is m of F(m x m, 3x3).
-    depth, block, scratch : int
-        Of Winograd's algorithm: terms of a sum, tiles at a time, and where its memory begins.
+    depth, block, scratch, patch : int
+        Of Winograd's algorithm: terms of a sum, tiles at a time, where the memory of the transformed tiles
+        begins, and where that of a tile at the edge.
     z_row : int
         Floats from one row of the residual to the next.
     z_stride : int
@@ -117,6 +117,7 @@ class Step(NamedTuple):
     depth: int
     block: int
     scratch: int
+    patch: int
     z_row: int
     z_stride: int
     ones: int
@@ -136,7 +137,7 @@ def _load_step(tables, start, index):
         t[k + 19], t[k + 20], t[k + 21], t[k + 22], t[k + 23], t[k + 24], t[k + 25], t[k + 26], t[k + 27],
         t[k + 28], t[k + 29], t[k + 30], t[k + 31], t[k + 32], t[k + 33], t[k + 34], t[k + 35], t[k + 36],
         t[k + 37], t[k + 38], t[k + 39], t[k + 40], t[k + 41], t[k + 42], t[k + 43], t[k + 44], t[k + 45],
-        t[k + 46], t[k + 47],
+        t[k + 46], t[k + 47], t[k + 48],
     )  # fmt: skip
 
 
@@ -199,83 +200,6 @@ def _depthwise(s, x, y, z, images, weights, tables, scratch):
                     s.z_rows + m, z + n * s.z_image + c, s.residual, s.pooled,
                 )  # fmt: skip
                 depthwise_tile(scratch, scratch, scratch, weights, weights, tables, tile, floor)
-
-
-@jit()
-def _finish_square(s, square, y, z, c, weights, scratch):
-    """Map, add, rectify and perhaps pool the m x m results of a tile, and write them to their places."""
-    floor = ZERO if s.relu else MINUS_INF
-    for i in range(s.step):
-        for j in range(s.step):
-            place = square + (i * s.step + j) * LANES
-            target = place if s.pooled else y + i * s.y_row + j * s.y_stride
-            residual = z + i * s.z_row + j * s.z_stride
-            finish_vector(
-                scratch, target, scratch, place, scratch, residual, weights, s.scale + c, s.shift + c,
-                s.residual, floor,
-            )  # fmt: skip
-    if s.pooled:
-        row = s.step * LANES
-        for i in range(0, s.step, 2):
-            for j in range(0, s.step, 2):
-                place = square + (i * s.step + j) * LANES
-                merge_vector(scratch, place, scratch, place + LANES, 1)
-                merge_vector(scratch, place, scratch, place + row, 1)
-                merge_vector(scratch, place, scratch, place + row + LANES, 1)
-                copy_run(scratch, y + i // 2 * s.y_row + j // 2 * s.y_stride, scratch, place, LANES)
-
-
-@jit()
-def _winograd(s, x, y, z, images, start, weights, tables, scratch):
-    """Convolve maps by F(m x m, 3x3); their height and width are multiples of m."""
-    size = s.step + 2
-    tiles_w = s.width // s.step
-    per_image = s.height // s.step * tiles_w
-    v_row = s.stride
-    t_row = (s.filters + LANES - 1) // LANES * LANES
-    v_step = s.block * v_row + LANES
-    t_step = s.block * t_row + LANES
-    v = start + s.scratch
-    t = v + size * size * v_step
-    square = t + size * size * t_step
-    u_step = s.depth * t_row + LANES
-    y_tile = s.step // 2 if s.pooled else s.step
-    tiles = column_tiles(t_row)
-    for first in range(0, images * per_image, s.block):
-        count = min(s.block, images * per_image - first)
-        for k in range(count):
-            n, place = divmod(first + k, per_image)
-            i, j = divmod(place, tiles_w)
-            source = x + n * s.x_image + s.x_first + i * s.step * s.row + j * s.step * s.stride
-            for c in range(0, s.stride, LANES):
-                input_tile(
-                    s.step, scratch, v + k * v_row + c, size * v_step, v_step, scratch, source + c, s.row,
-                    s.stride,
-                )  # fmt: skip
-        for p in range(size * size):
-            for column in range(tiles):
-                start_vector = t_row // LANES * column // tiles
-                own = t_row // LANES * (column + 1) // tiles - start_vector
-                column_floats = start_vector * LANES
-                for k in range(0, count, ROWS):
-                    tile = Tile(
-                        s.y_rows + k, t + p * t_step + column_floats, s.x_rows + k, v + p * v_step,
-                        s.w + p * u_step + column_floats * s.depth, own * LANES, s.x_runs, s.w_runs,
-                        1, s.depth, s.ones, s.zeros, 0, 0, 0, 0,
-                    )  # fmt: skip
-                    dense_tile(scratch, scratch, scratch, weights, weights, tables, tile, MINUS_INF, own)
-        for k in range(count):
-            n, place = divmod(first + k, per_image)
-            i, j = divmod(place, tiles_w)
-            target = y + n * s.y_image + s.y_first + i * y_tile * s.y_row + j * y_tile * s.y_stride
-            other = z + n * s.z_image + s.z_first + i * s.step * s.z_row + j * s.step * s.z_stride
-            for c in range(0, t_row, LANES):
-                # No bias here: the affine map follows.
-                output_tile(
-                    s.step, scratch, square, s.step * LANES, LANES, scratch, t + k * t_row + c, size * t_step,
-                    t_step, weights, s.zeros,
-                )  # fmt: skip
-                _finish_square(s, square, target + c, other + c, c, weights, scratch)
 
 
 @jit()
@@ -375,7 +299,7 @@ def _run_step(s, first, images, start, x, y, weights, tables, scratch):
     elif s.operation == _DEPTHWISE:
         _depthwise(s, x_base, y_base, z_base, images, weights, tables, scratch)
     elif s.operation == _WINOGRAD:
-        _winograd(s, x_base, y_base, z_base, images, start, weights, tables, scratch)
+        winograd_maps(s, x_base, y_base, z_base, images, start, weights, scratch)
     elif s.operation == _MAX or s.operation == _AVG:
         _pool(s, x_base, y_base, images, weights, scratch)
     elif s.operation == _MEAN:
@@ -389,25 +313,42 @@ def _run_step(s, first, images, start, x, y, weights, tables, scratch):
 
 
 @jit()
-def _run_chunk(chunk, chunks, block, count, steps, step_count, shared, own, x, y, weights, tables, scratch):
-    """Take every chunks-th block of images through all steps."""
-    for first in range(chunk * block, count, chunks * block):
-        images = min(block, count - first)
+def _run_chunk(
+    chunk, chunks, phase, block, first, count, steps, step_count, shared, own, x, y, weights, tables, scratch
+):
+    """Take every chunks-th block of images through all steps, or do a share of one phase of one step."""
+    start = shared + chunk * own
+    if phase >= 0:
+        s = _load_step(tables, steps, 0)
+        winograd_phase(
+            s, phase, chunk, chunks, s.x + first * s.x_image, s.y + first * s.y_image,
+            s.z + first * s.z_image, count, start, weights, scratch,
+        )  # fmt: skip
+        return
+    for begin in range(first + chunk * block, first + count, chunks * block):
+        images = min(block, first + count - begin)
         for k in range(step_count):
             s = _load_step(tables, steps, k)
-            _run_step(s, first, images, shared + chunk * own, x, y, weights, tables, scratch)
+            _run_step(s, begin, images, start, x, y, weights, tables, scratch)
 
 
 @jit(parallel=True)
-def run_steps(chunks, block, count, steps, step_count, shared, own, x, y, weights, tables, scratch):
+def run_steps(
+    chunks, phase, block, first, count, steps, step_count, shared, own, x, y, weights, tables, scratch
+):
     """Run steps on `count` images.
 
     Parameters
     ----------
-    chunks, block : int
-        Pieces that run in parallel, and images of a block.
-    count : int
-        Images in all.
+    chunks : int
+        Pieces that run in parallel.
+    phase : int
+        Negative: each piece takes blocks of images through all steps. From 0 on: the pieces share this phase
+        of :data:`~emoref_kernels.cpu.fused_winograd.PHASES` of the only step, whose maps are shared.
+    block : int
+        Images of a block.
+    first, count : int
+        First image and number of images.
     steps, step_count : int
         Where the numbers of the steps begin in the tables, and how many steps there are.
     shared, own : int
@@ -424,6 +365,6 @@ def run_steps(chunks, block, count, steps, step_count, shared, own, x, y, weight
     for index in prange(chunks):
         # np.int64: the index is unsigned, and Numba makes unsigned // signed a float.
         _run_chunk(
-            np.int64(index), chunks, block, count, steps, step_count, shared, own, x, y, weights, tables,
-            scratch,
+            np.int64(index), chunks, phase, block, first, count, steps, step_count, shared, own, x, y,
+            weights, tables, scratch,
         )  # fmt: skip

@@ -19,12 +19,23 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from emoref_kernels.cpu.jit import jit
-from emoref_kernels.cpu.simd import INTERPRETED, LANES, ROWS, broadcast, fma, multiply_add
+from emoref_kernels.cpu.simd import INTERPRETED, LANES, ROWS, VECTORS, broadcast, fma, multiply_add
 
-__all__ = ["DEPTH_STEP", "multiply_rows", "multiply_rows_loops"]
+__all__ = [
+    "DEPTH_STEP",
+    "TALL_ROWS",
+    "multiply_plain",
+    "multiply_rows",
+    "multiply_rows_loops",
+    "multiply_tall",
+    "multiply_tall_loops",
+]
 
 DEPTH_STEP = 4
 """The number of terms of a sum must be a multiple of this; pad with zeros."""
+
+TALL_ROWS = ROWS * VECTORS
+"""Rows of a tile that is one vector wide, so that it has as many sums as the widest one."""
 
 _FLOAT = ir.FloatType()
 _INT = ir.IntType(64)
@@ -39,7 +50,9 @@ def _vector(builder: Any, pointer: Any, index: int) -> Any:
     return builder.bitcast(builder.gep(pointer, [ir.Constant(_INT, index * LANES)]), _VECTOR.as_pointer())
 
 
-def _emit(vectors: int, transposed: bool, context: Any, builder: Any, signature: Any, args: Any) -> Any:
+def _emit(
+    rows: int, vectors: int, transposed: bool, context: Any, builder: Any, signature: Any, args: Any
+) -> Any:
     """Emit one tile; the arguments are those of :func:`multiply_rows_loops` but the last two."""
 
     def data(position: int) -> Any:
@@ -52,10 +65,10 @@ def _emit(vectors: int, transposed: bool, context: Any, builder: Any, signature:
     c_rows = [builder.gep(data(0), [c_start])]
     a_rows = [builder.gep(data(3), [a_start])]
     b_pointer = builder.gep(data(6), [b_start])
-    for _ in range(1, ROWS):
+    for _ in range(1, rows):
         c_rows.append(builder.gep(c_rows[-1], [c_stride]))
         a_rows.append(builder.gep(a_rows[-1], [a_stride]))
-    cells = [(row, vector) for row in range(ROWS) for vector in range(vectors)]
+    cells = [(row, vector) for row in range(rows) for vector in range(vectors)]
 
     load_block = builder.function.append_basic_block("strided.load")
     start_block = builder.function.append_basic_block("strided.start")
@@ -87,7 +100,7 @@ def _emit(vectors: int, transposed: bool, context: Any, builder: Any, signature:
     b_row, a_row = b_phi, a_phi
     for step in range(DEPTH_STEP):
         b_values = [builder.load(_vector(builder, b_row, vector), align=4) for vector in range(vectors)]
-        for row in range(ROWS):
+        for row in range(rows):
             if transposed:
                 a_place = builder.gep(a_row, [ir.Constant(_INT, row)])
             else:
@@ -122,42 +135,47 @@ def _emit(vectors: int, transposed: bool, context: Any, builder: Any, signature:
 def _plain_1(
     typingctx, c, c_start, c_stride, a, a_start, a_stride, b, b_start, b_stride, k_count, accumulate
 ):
-    return _SIGNATURE, partial(_emit, 1, False)
+    return _SIGNATURE, partial(_emit, ROWS, 1, False)
 
 
 @intrinsic
 def _plain_2(
     typingctx, c, c_start, c_stride, a, a_start, a_stride, b, b_start, b_stride, k_count, accumulate
 ):
-    return _SIGNATURE, partial(_emit, 2, False)
+    return _SIGNATURE, partial(_emit, ROWS, 2, False)
 
 
 @intrinsic
 def _plain_3(
     typingctx, c, c_start, c_stride, a, a_start, a_stride, b, b_start, b_stride, k_count, accumulate
 ):
-    return _SIGNATURE, partial(_emit, 3, False)
+    return _SIGNATURE, partial(_emit, ROWS, 3, False)
+
+
+@intrinsic
+def _tall(typingctx, c, c_start, c_stride, a, a_start, a_stride, b, b_start, b_stride, k_count, accumulate):
+    return _SIGNATURE, partial(_emit, TALL_ROWS, 1, False)
 
 
 @intrinsic
 def _turned_1(
     typingctx, c, c_start, c_stride, a, a_start, a_stride, b, b_start, b_stride, k_count, accumulate
 ):
-    return _SIGNATURE, partial(_emit, 1, True)
+    return _SIGNATURE, partial(_emit, ROWS, 1, True)
 
 
 @intrinsic
 def _turned_2(
     typingctx, c, c_start, c_stride, a, a_start, a_stride, b, b_start, b_stride, k_count, accumulate
 ):
-    return _SIGNATURE, partial(_emit, 2, True)
+    return _SIGNATURE, partial(_emit, ROWS, 2, True)
 
 
 @intrinsic
 def _turned_3(
     typingctx, c, c_start, c_stride, a, a_start, a_stride, b, b_start, b_stride, k_count, accumulate
 ):
-    return _SIGNATURE, partial(_emit, 3, True)
+    return _SIGNATURE, partial(_emit, ROWS, 3, True)
 
 
 @jit()
@@ -191,13 +209,64 @@ def multiply_rows_loops(
         Width of the tile in vectors, 1 to 3.
     """
     row, step = (1, a_stride) if transposed else (a_stride, 1)
-    for m in range(ROWS):
+    _multiply_loops(
+        c, c_start, c_stride, a, a_start, row, step, b, b_start, b_stride, k_count, accumulate, ROWS, vectors
+    )
+
+
+@jit()
+def _multiply_loops(
+    c, c_start, c_stride, a, a_start, a_row, a_step, b, b_start, b_stride, k_count, accumulate, rows, vectors
+):
+    for m in range(rows):
         for j in range(vectors * LANES):
             place = c_start + m * c_stride + j
             total = c[place] if accumulate else np.float32(0.0)
             for k in range(k_count):
-                total = fma(a[a_start + m * row + k * step], b[b_start + k * b_stride + j], total)
+                total = fma(a[a_start + m * a_row + k * a_step], b[b_start + k * b_stride + j], total)
             c[place] = total
+
+
+@jit()
+def multiply_tall_loops(
+    c, c_start, c_stride, a, a_start, a_stride, b, b_start, b_stride, k_count, accumulate
+):
+    """Multiply TALL_ROWS rows by one vector in plain loops: the meaning of :func:`multiply_tall`.
+
+    The arguments are those of :func:`multiply_rows_loops`, for an A that is not transposed.
+    """
+    _multiply_loops(
+        c, c_start, c_stride, a, a_start, a_stride, 1, b, b_start, b_stride, k_count, accumulate, TALL_ROWS, 1
+    )
+
+
+@jit(inline="always")
+def _plain_compiled(
+    c, c_start, c_stride, a, a_start, a_stride, b, b_start, b_stride, k_count, accumulate, vectors
+):
+    if vectors == 1:
+        _plain_1(c, c_start, c_stride, a, a_start, a_stride, b, b_start, b_stride, k_count, accumulate)
+    elif vectors == 2:
+        _plain_2(c, c_start, c_stride, a, a_start, a_stride, b, b_start, b_stride, k_count, accumulate)
+    else:
+        _plain_3(c, c_start, c_stride, a, a_start, a_stride, b, b_start, b_stride, k_count, accumulate)
+
+
+@jit()
+def _plain_interpreted(
+    c, c_start, c_stride, a, a_start, a_stride, b, b_start, b_stride, k_count, accumulate, vectors
+):
+    multiply_rows_loops(
+        c, c_start, c_stride, a, a_start, a_stride, b, b_start, b_stride, k_count, accumulate, 0, vectors
+    )
+
+
+# Kernels call the intrinsics themselves: a call with three arrays costs as much as a tile of few terms.
+multiply_plain: Any = _plain_interpreted if INTERPRETED else _plain_compiled
+"""As :func:`multiply_rows` without `transposed`, compiled into its caller."""
+
+multiply_tall: Any = multiply_tall_loops if INTERPRETED else _tall
+"""TALL_ROWS rows by one vector; :func:`multiply_tall_loops` says what each argument is."""
 
 
 @jit()
@@ -215,12 +284,10 @@ def multiply_rows(
             _turned_2(c, c_start, c_stride, a, a_start, a_stride, b, b_start, b_stride, k_count, accumulate)
         else:
             _turned_3(c, c_start, c_stride, a, a_start, a_stride, b, b_start, b_stride, k_count, accumulate)
-    elif vectors == 1:
-        _plain_1(c, c_start, c_stride, a, a_start, a_stride, b, b_start, b_stride, k_count, accumulate)
-    elif vectors == 2:
-        _plain_2(c, c_start, c_stride, a, a_start, a_stride, b, b_start, b_stride, k_count, accumulate)
     else:
-        _plain_3(c, c_start, c_stride, a, a_start, a_stride, b, b_start, b_stride, k_count, accumulate)
+        multiply_plain(
+            c, c_start, c_stride, a, a_start, a_stride, b, b_start, b_stride, k_count, accumulate, vectors
+        )
 
 
 if INTERPRETED:

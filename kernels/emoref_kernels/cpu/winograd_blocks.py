@@ -14,10 +14,18 @@ import numpy as np
 from emoref_kernels.cpu.jit import jit
 from emoref_kernels.cpu.runs import add_strided, copy_strided, transpose_block, transpose_run
 from emoref_kernels.cpu.simd import LANES, ROWS
-from emoref_kernels.cpu.simd_strided import multiply_rows
+from emoref_kernels.cpu.simd_strided import TALL_ROWS, multiply_plain, multiply_rows, multiply_tall
 from emoref_kernels.cpu.winograd_tiles import input_tile, output_tile, output_tile_grad
 
-__all__ = ["Grid", "Side", "load_unit", "multiply_position", "store_unit"]
+__all__ = [
+    "Grid",
+    "Side",
+    "column_tiles",
+    "load_unit",
+    "multiply_columns",
+    "multiply_position",
+    "store_unit",
+]
 
 _DEPTH_BLOCK = 128
 """Terms of a sum for which a block of the right operand stays in the first-level cache."""
@@ -160,6 +168,38 @@ def column_tiles(width):
 
 
 @jit()
+def multiply_columns(
+    rows, vectors, depth, a, a_start, a_row, b, b_start, b_row, c, c_start, c_row, accumulate
+):
+    """Multiply `rows` rows, taken up to a whole number of ROWS, by one tile of columns.
+
+    Parameters
+    ----------
+    rows, vectors, depth : int
+        Extents of the product, its width in vectors.
+    a, a_start, a_row, b, b_start, b_row, c, c_start, c_row, accumulate
+        As in :func:`~emoref_kernels.cpu.simd_strided.multiply_rows`, not transposed.
+    """
+    for k in range(0, depth, _DEPTH_BLOCK):
+        terms, add = min(_DEPTH_BLOCK, depth - k), 1 if k else accumulate
+        a_place, b_place = a_start + k, b_start + k * b_row
+        row = 0
+        while row < rows:
+            if vectors == 1 and rows - row > TALL_ROWS - ROWS:
+                multiply_tall(
+                    c, c_start + row * c_row, c_row, a, a_place + row * a_row, a_row, b, b_place, b_row,
+                    terms, add,
+                )  # fmt: skip
+                row += TALL_ROWS
+            else:
+                multiply_plain(
+                    c, c_start + row * c_row, c_row, a, a_place + row * a_row, a_row, b, b_place, b_row,
+                    terms, add, vectors,
+                )  # fmt: skip
+                row += ROWS
+
+
+@jit()
 def multiply_position(
     rows, columns, depth, column_tile, a, a_start, a_row, transposed, b, b_start, b_row, c, c_start, c_row,
     accumulate,
@@ -186,14 +226,18 @@ def multiply_position(
     count = vectors * (column_tile + 1) // tiles - first
     b_place = b_start + first * LANES * (depth if b_row == 0 else 1)
     b_step = count * LANES if b_row == 0 else b_row
-    a_step, a_tile = (a_row, 1) if transposed else (1, a_row)
+    c_place = c_start + first * LANES
+    if not transposed:
+        multiply_columns(
+            rows, count, depth, a, a_start, a_row, b, b_place, b_step, c, c_place, c_row, accumulate
+        )
+        return
     for k in range(0, depth, _DEPTH_BLOCK):
         for row in range(0, rows, ROWS):
             multiply_rows(
-                c, c_start + row * c_row + first * LANES, c_row,
-                a, a_start + k * a_step + row * a_tile, a_row,
+                c, c_place + row * c_row, c_row, a, a_start + k * a_row + row, a_row,
                 b, b_place + k * b_step, b_step,
-                min(_DEPTH_BLOCK, depth - k), 1 if k else accumulate, transposed, count,
+                min(_DEPTH_BLOCK, depth - k), 1 if k else accumulate, 1, count,
             )  # fmt: skip
 
 

@@ -29,12 +29,18 @@ from emoref_kernels.cpu.jit import jit
 from emoref_kernels.cpu.simd import INTERPRETED, LANES, multiply_add
 
 __all__ = [
+    "LOOP_MATRICES",
+    "OUTPUT_MATRICES",
     "POINTS",
+    "Matrix",
     "filter_tile",
     "filter_tile_grad",
     "input_tile",
+    "multiply_vectors",
     "output_tile",
     "output_tile_grad",
+    "place_at",
+    "sandwich_loops",
     "winograd_matrices",
 ]
 
@@ -138,7 +144,7 @@ def _mirrored(first: Sequence[Fraction], second: Sequence[Fraction]) -> bool:
     return all(abs(a) == abs(b) for a, b in pairs) and any(a != b for a, b in pairs)
 
 
-def _multiply_vectors(builder: Any, matrix: Matrix, values: list[Any]) -> list[Any]:
+def multiply_vectors(builder: Any, matrix: Matrix, values: list[Any]) -> list[Any]:
     """Emit matrix times a column of vectors."""
     columns = _transpose(matrix)
     for j in range(len(columns) - 1):
@@ -166,10 +172,11 @@ def _with_column_pair(builder: Any, matrix: Matrix, values: list[Any], j: int) -
         same = row[j] == row[j + 1]
         pair = (row[j], Fraction(0)) if same else (Fraction(0), row[j])
         rows.append((*row[:j], *row[j + 2 :], *pair))
-    return _multiply_vectors(builder, tuple(rows), [*values[:j], *values[j + 2 :], *both])
+    return multiply_vectors(builder, tuple(rows), [*values[:j], *values[j + 2 :], *both])
 
 
-def _place(builder: Any, pointer: Any, row: Any, column: Any, i: int, j: int) -> Any:
+def place_at(builder: Any, pointer: Any, row: Any, column: Any, i: int, j: int) -> Any:
+    """Emit the pointer to vector (i, j) of a tile whose rows and columns are so far apart."""
     offset = builder.add(builder.mul(row, ir.Constant(_INT, i)), builder.mul(column, ir.Constant(_INT, j)))
     return builder.bitcast(builder.gep(pointer, [offset]), _VECTOR.as_pointer())
 
@@ -185,17 +192,17 @@ def _emit_sandwich(matrix: Matrix, context: Any, builder: Any, signature: Any, a
     x, x_row, x_column = data(4), args[6], args[7]
     addend = None
     if len(args) > 8:
-        addend = builder.load(_place(builder, data(8), args[6], args[7], 0, 0), align=4)
+        addend = builder.load(place_at(builder, data(8), args[6], args[7], 0, 0), align=4)
     size = len(matrix[0])
     halves = []
     for j in range(size):
-        column = [builder.load(_place(builder, x, x_row, x_column, i, j), align=4) for i in range(size)]
-        halves.append(_multiply_vectors(builder, matrix, column))
+        column = [builder.load(place_at(builder, x, x_row, x_column, i, j), align=4) for i in range(size)]
+        halves.append(multiply_vectors(builder, matrix, column))
     for i in range(len(matrix)):
-        row = _multiply_vectors(builder, matrix, [half[i] for half in halves])
+        row = multiply_vectors(builder, matrix, [half[i] for half in halves])
         for j, value in enumerate(row):
             result = value if addend is None else builder.fadd(value, addend)
-            builder.store(result, _place(builder, out, out_row, out_column, i, j), align=4)
+            builder.store(result, place_at(builder, out, out_row, out_column, i, j), align=4)
     return context.get_dummy_value()
 
 
@@ -206,6 +213,9 @@ _BIASED_SIGNATURE = types.void(*_ARGUMENTS, _FLOATS, types.int64)
 
 _OUTPUT_2, _INPUT_2, _FILTER_2 = winograd_matrices(2, POINTS[2])
 _OUTPUT_4, _INPUT_4, _FILTER_4 = winograd_matrices(4, POINTS[4])
+
+OUTPUT_MATRICES = {2: _OUTPUT_2, 4: _OUTPUT_4}
+"""A^T in exact numbers, by the outputs of a tile."""
 
 
 @intrinsic

@@ -16,6 +16,7 @@ from emoref.nn import NetworkBuilder
 from emoref.nn.fused import compile_plan, is_fusible
 from emoref.nn.fused_planes import planes_layers
 from emoref_kernels import load_backend
+from emoref_kernels.cpu import fused_layout
 
 CPU, EXACT = load_backend("cpu"), load_backend("cpu", "exact")
 FAST_BOUND, EXACT_BOUND = 2e-5, 5e-6
@@ -181,6 +182,55 @@ def test_standard_networks(name):
     check(net, 0, EXACT_BOUND, EXACT)
 
 
+def one_layer(seed):
+    """A network of one convolution of any shape, with some of what can follow it, and no more."""
+    rng = np.random.default_rng(seed)
+    channels, height, width = (int(n) for n in rng.integers(1, (20, 12, 12)))
+    b = NetworkBuilder("one", (channels, height, width))
+    kind = rng.choice(["winograd", "winograd", "direct", "depthwise"])
+    if kind == "direct":
+        kernel = int(rng.integers(1, 1 + min(5, height, width)))
+        filters, stride, padding = (int(n) for n in rng.integers((1, 1, 0), (36, 4, 3)))
+        b.conv("c", filters, kernel, stride=stride, padding=padding)
+    elif kind == "depthwise":
+        b.conv("c", channels, 3, stride=int(rng.integers(1, 3)), padding=1, groups=channels)
+    else:
+        b.conv("c", channels if rng.integers(2) else int(rng.integers(1, 52)), 3, padding=1)
+    same = b.build().shapes["c"] == b.input_shape
+    if rng.integers(2):
+        b.batch_norm("n")
+    if same and rng.integers(2):
+        b.add("a", b.last, "input")
+    if rng.integers(2):
+        b.relu("r")
+    if rng.integers(3) == 0 and min(b.build().shapes[b.last][1:]) >= 2:
+        b.max_pool("p", 2)
+    return b.build()
+
+
+def test_five_hundred_layers_agree_with_the_reference():
+    for seed in range(20 if numba.config.DISABLE_JIT else 500):
+        net, exact = one_layer(seed), seed % 3 == 0
+        params, images = random_params(net, seed), random_images(net, 2, seed)
+        found = plan_of(net, params, EXACT if exact else CPU)(images)
+        expected = reference(net, params, images)
+        bound = EXACT_BOUND if exact else FAST_BOUND
+        assert np.abs(found - expected).max() <= bound * max(1.0, np.abs(expected).max()), seed
+
+
+@pytest.mark.parametrize("name", ["vgg16", "resnet20", "alexnet"])
+def test_sharing_the_tiles_changes_no_bit(monkeypatch, name):
+    net = networks.build(name, **SMALL[name])
+    params, images = random_params(net, 2), random_images(net, 11)
+    expected = plan_of(net, params)(images)
+    monkeypatch.setattr(fused_layout, "_SHARED_FILTERS", 0)
+    for most in (10**6, 0):  # all images at once, and one by one
+        monkeypatch.setattr(fused_layout, "_SHARED_TILES", most)
+        run = plan_of(net, params)
+        np.testing.assert_array_equal(run(images), expected)
+        np.testing.assert_array_equal(run(images[:3]), expected[:3])
+
+
 def test_lenet_qualifies_whatever_is_pruned_and_others_do_not():
     for widths in ((20, 50, 500), (1, 1, 1)):
         assert planes_layers(networks.build("lenet", widths=widths)) is not None
@@ -250,7 +300,7 @@ def test_memory_is_bounded():
     plan = compile_plan(net, net.init(0), ["input"], [net.output.name], CPU).__self__
     layout = plan._layout
     assert 4 * layout.own < 64e6  # a thread's
-    assert 4 * layout.shared < 64e6  # for all images of a batch, however many there are in all
+    assert 4 * layout.shared < 80e6  # for all images of a batch, however many there are in all
     assert layout.weights.nbytes < 300e6
 
 
@@ -300,9 +350,10 @@ THREADS = """
 import sys
 import numba, numpy as np
 sys.path.insert(0, {folder!r})
-from test_fused import SMALL, networks, plan_of, random_images, random_params
-for name in ("lenet", "resnet20", "mobilenet-v1", "alexnet"):
+from test_fused import SMALL, fused_layout, networks, plan_of, random_images, random_params
+for name in ("lenet", "resnet20", "mobilenet-v1", "alexnet", "vgg16"):
     net = networks.build(name, **SMALL[name])
+    fused_layout._SHARED_FILTERS = 0 if name == "vgg16" else 10**9
     run, images = plan_of(net, random_params(net, 0)), random_images(net, 70)
     found = []
     for threads in (1, 2):
@@ -316,5 +367,6 @@ for name in ("lenet", "resnet20", "mobilenet-v1", "alexnet"):
 @pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="interpreted kernels have one thread")
 def test_bits_do_not_depend_on_threads():
     code = THREADS.format(folder=os.path.dirname(__file__))
-    environment = {**os.environ, "NUMBA_NUM_THREADS": "2"}
+    # Threads that spin for a processor which others keep busy wait long.
+    environment = {**os.environ, "NUMBA_NUM_THREADS": "2", "OMP_WAIT_POLICY": "passive"}
     subprocess.run([sys.executable, "-c", code], env=environment, check=True)

@@ -76,9 +76,9 @@ def test_convolution_and_gradients_agree_with_the_reference(name):
     check_all(*arrays(SHAPES[name]))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=500)
 @given(
-    images=st.integers(1, 5),
+    images=st.integers(1, 3),
     channels=st.integers(1, 9),
     filters=st.integers(1, 19),
     groups=st.integers(1, 3),
@@ -202,3 +202,17 @@ def test_nan_and_inf_reach_the_result():
     assert np.all(np.isnan(y[0, :, 1, 1]))
     assert np.all(np.isposinf(y[0, :, 3, 3]))
     assert np.count_nonzero(~np.isfinite(y)) == 6
+
+
+@pytest.mark.parametrize("size", [(1, 9), (7, 6), (12, 12)])
+def test_merged_rows_of_a_pointwise_convolution_change_no_bit(monkeypatch, size):
+    rng = np.random.default_rng(1)
+    x, w = (rng.standard_normal(shape).astype(np.float32) for shape in ((3, 20, *size), (18, 10, 1, 1)))
+    results = []
+    for most in (0, 10 * size[1], 2**20):  # no rows, some rows, all rows
+        monkeypatch.setattr(conv, "_MERGED_FLOATS", most)
+        y = conv2d(x, w, groups=2)
+        results.append((y, conv2d_input_grad(y, w, x.shape, groups=2)))
+    for y, dx in results[1:]:
+        np.testing.assert_array_equal(y, results[0][0])
+        np.testing.assert_array_equal(dx, results[0][1])

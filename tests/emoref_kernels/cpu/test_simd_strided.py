@@ -3,8 +3,16 @@
 import numpy as np
 import pytest
 
+from emoref_kernels.cpu import simd_strided
+from emoref_kernels.cpu.jit import jit
 from emoref_kernels.cpu.simd import LANES, ROWS
-from emoref_kernels.cpu.simd_strided import DEPTH_STEP, multiply_rows, multiply_rows_loops
+from emoref_kernels.cpu.simd_strided import (
+    DEPTH_STEP,
+    TALL_ROWS,
+    multiply_rows,
+    multiply_rows_loops,
+    multiply_tall_loops,
+)
 
 GUARD = np.float32(-12345.0)
 
@@ -31,6 +39,27 @@ def test_tile_equals_plain_loops(vectors, transposed, accumulate, depth):
     multiply_rows_loops(expected, *arguments)
     np.testing.assert_array_equal(got, expected)
     assert np.all(got[~written] == GUARD)
+
+
+@jit()
+def multiply_tall(c, c_start, c_stride, a, a_start, a_stride, b, b_start, b_stride, k_count, accumulate):
+    simd_strided.multiply_tall(
+        c, c_start, c_stride, a, a_start, a_stride, b, b_start, b_stride, k_count, accumulate
+    )
+
+
+@pytest.mark.parametrize("accumulate", [0, 1])
+@pytest.mark.parametrize("depth", [DEPTH_STEP, 5 * DEPTH_STEP])
+def test_tall_tile_equals_plain_loops(accumulate, depth):
+    rng = np.random.default_rng(depth)
+    a = rng.standard_normal(TALL_ROWS * (depth + 3) + 3).astype(np.float32)
+    b = rng.standard_normal(depth * (LANES + 2) + 2).astype(np.float32)
+    got = rng.standard_normal(TALL_ROWS * (LANES + 7) + 22).astype(np.float32)
+    expected = got.copy()
+    arguments = (11, LANES + 7, a, 3, depth + 3, b, 2, LANES + 2, depth, accumulate)
+    multiply_tall(got, *arguments)
+    multiply_tall_loops(expected, *arguments)
+    np.testing.assert_array_equal(got, expected)
 
 
 def test_tile_agrees_with_float64():
