@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 JIT = "kernels/emoref_kernels/cpu/jit.py"
 COMMAND_LINE = "emoref/cli.py"
+TWINS = ("kernels/emoref_kernels/cpu/", "kernels/emoref_kernels/cuda/")
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 # The owner of a method is its class.
@@ -137,7 +138,7 @@ def every_argument_is_named(modules: Modules) -> list[str]:
     """Arguments of everything offered to users occur in its docstring.
 
     They may also occur in the docstring of its class, or of a function that it refers to. Functions of
-    ``emoref_kernels/cpu`` are documented at their twins of the same name in the reference.
+    ``emoref_kernels/cpu`` and ``cuda`` are documented at their twins of the same name in the reference.
     """
     found, classes = [], _classes(modules)
     documented = {m.path: {f.name: ast.get_docstring(f) or "" for f, _ in m.functions()} for m in modules}
@@ -145,7 +146,7 @@ def every_argument_is_named(modules: Modules) -> list[str]:
     for module in modules:
         local = documented[module.path]
         offered = _offered(module, modules)
-        if module.path.startswith("kernels/emoref_kernels/cpu/"):
+        if module.path.startswith(TWINS):
             continue
         for function, owner in module.functions():
             if not offered(owner.name if owner else function.name):

@@ -25,9 +25,9 @@ __all__ = [
     "load_backend",
 ]
 
-_PACKAGES = {"reference": ".reference", "cpu": ".cpu"}
+_PACKAGES = {"reference": ".reference", "cpu": ".cpu", "cuda": ".cuda"}
 
-_MODES = {"reference": ("exact",), "cpu": ("fast", "exact")}
+_MODES = {"reference": ("exact",), "cpu": ("fast", "exact"), "cuda": ("fast", "exact")}
 """Modes of each back end, the default first; another mode is a module of the back end's package."""
 
 _LABELS = ("name", "mode")
@@ -125,13 +125,15 @@ def load_backend(name: str, mode: str | None = None) -> Backend:
     Parameters
     ----------
     name
-        ``"reference"`` (plain NumPy, float32 and float64, the definition of every function) or ``"cpu"``
-        (Numba, float32, fast; each function is compiled at its first call). ``"cpu:exact"`` is short for
-        the name "cpu" and the mode "exact".
+        ``"reference"`` (plain NumPy, float32 and float64, the definition of every function), ``"cpu"``
+        (Numba, float32, fast; each function is compiled at its first call) or ``"cuda"`` (the same on an
+        NVIDIA GPU). ``"cpu:exact"`` is short for the name "cpu" and the mode "exact"; ``"cuda:1"`` chooses
+        the device with the number 1.
     mode
-        Of "cpu": ``"fast"`` (the default) lets 3 x 3 convolutions use Winograd's F(4x4, 3x3), ``"exact"``
-        does not; their errors are bounded in `emoref_kernels.cpu.planner`. The mode is a property of the
-        table returned, so several threads can use both at once. "reference" is always "exact".
+        Of "cpu" and "cuda": ``"fast"`` (the default) lets 3 x 3 convolutions use Winograd's F(4x4, 3x3),
+        ``"exact"`` does not; their errors are bounded in `emoref_kernels.cpu.planner`. The mode is a
+        property of the table returned, so several threads can use both at once. "reference" is always
+        "exact".
 
     Returns
     -------
@@ -141,19 +143,24 @@ def load_backend(name: str, mode: str | None = None) -> Backend:
     Raises
     ------
     BackendError
-        If there is no back end of that name, or if it has no such mode.
+        If there is no back end of that name, or if it has no such mode; for "cuda" also if there is no
+        driver or no such device, or the device is too old.
     """
+    device = None
     if mode is None and isinstance(name, str) and ":" in name:
         name, mode = name.split(":", 1)
+        if name == "cuda" and mode.isdigit():
+            device, mode = int(mode), None
     if name in _PACKAGES:
         chosen = mode if mode is not None else _MODES[name][0]
         if chosen not in _MODES[name]:
             modes = " and ".join(f'"{known_mode}"' for known_mode in _MODES[name])
             raise BackendError(f'back end "{name}" has no mode {chosen!r}; it has {modes}')
+        if name == "cuda":
+            importlib.import_module(".cuda.provider", __name__).require_device(device)
         return _load(name, chosen)
-    known = " and ".join(f'"{known_name}"' for known_name in _PACKAGES)
-    if name == "cuda":
-        raise BackendError(f'this version has no "cuda" back end; it has {known}')
+    *first, last = (f'"{known_name}"' for known_name in _PACKAGES)
+    known = f"{', '.join(first)} and {last}"
     nearest = difflib.get_close_matches(str(name).lower(), _PACKAGES, n=1, cutoff=0.4)
     hint = f'; did you mean "{nearest[0]}"?' if nearest else ""
     raise BackendError(f"there is no back end {name!r}; the known ones are {known}{hint}")

@@ -19,3 +19,7 @@ class DtypeError(EmorefError, TypeError):
 
 class BackendError(EmorefError):
     """A back end that is unknown, or that this machine cannot run."""
+
+
+class DeviceMemoryError(BackendError):
+    """The memory of a device does not suffice."""
