@@ -33,7 +33,7 @@ SetOption = Annotated[
 ]
 OutOption = Annotated[Path | None, typer.Option("--out", help="The run folder to make.")]
 SeedOption = Annotated[int | None, typer.Option("--seed", min=0, help="The run's seed.")]
-BackendOption = Annotated[str | None, typer.Option("--backend", help="cpu or reference.")]
+BackendOption = Annotated[str | None, typer.Option("--backend", help="cpu, reference, cuda or cuda:N.")]
 ThreadsOption = Annotated[int | None, typer.Option("--threads", min=1, help="Number of threads.")]
 ExactOption = Annotated[
     bool, typer.Option("--exact", help="Convolve with the smallest error, not the shortest time.")
@@ -86,16 +86,25 @@ def run(
 @app.command()
 def resume(
     folder: Annotated[Path, typer.Argument(help="A run folder.")],
+    backend: BackendOption = None,
     threads: ThreadsOption = None,
     workers: WorkersOption = None,
     dask: DaskOption = None,
 ) -> None:
-    """Go on with an interrupted run; the result is the same as uninterrupted."""
+    """Go on with an interrupted run; the result is the same as uninterrupted.
+
+    With another --backend than before, it is the same up to rounding.
+    """
+    from emoref.runs.devices import split_backend
     from emoref.runs.folder import RunFolder
     from emoref.systems import load_run_config
 
     run_folder = RunFolder.open(folder)
-    _execute(run_folder, load_run_config(run_folder), _Means(threads, workers, dask))
+    config = load_run_config(run_folder)
+    if backend is not None:
+        fields = {**config.engine.model_dump(), "backend": split_backend(backend)}
+        config = config.model_copy(update={"engine": type(config.engine).model_validate(fields)})
+    _execute(run_folder, config, _Means(threads, workers, dask))
 
 
 @app.command()
@@ -117,15 +126,15 @@ def compare(
     out: Annotated[Path | None, typer.Option("--out", help="Also write the table as this CSV file.")] = None,
 ) -> None:
     """Compare the searched networks with their baselines over several seeds."""
-    from emoref.report import compare_runs
-    from emoref.report.compare import TEXT_COLUMNS, text_rows
+    from emoref.report import comparison_of
     from emoref.runs.folder import write_text_atomic
 
-    result = compare_runs(folders)
-    for network, rows in text_rows(result).items():
+    comparison = comparison_of(folders)
+    result = comparison.compare(folders)
+    for network, rows in comparison.rows(result).items():
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-        for title in TEXT_COLUMNS:
-            side: Any = "left" if title in ("method", "tuning") else "right"
+        for title in comparison.columns:
+            side: Any = "left" if title in ("method", "tuning", "quantity") else "right"
             table.add_column(title, justify=side, no_wrap=True)
         for row in rows:
             table.add_row(*row)
@@ -199,6 +208,7 @@ def info(
     import numba
     import numpy as np
 
+    from emoref.runs.devices import device_rows
     from emoref.runs.provenance import machine, versions
     from emoref.runs.warmup import read_start_times
     from emoref_kernels import backend_names, load_backend
@@ -209,6 +219,8 @@ def info(
         table.add_row(name, str(value))
     table.add_row("threads", f"{numba.get_num_threads()} ({numba.threading_layer()})")
     table.add_row("back ends", ", ".join(backend_names()))
+    for name, value in device_rows().items():
+        table.add_row(name, value)
     times = read_start_times()
     table.add_row("engine", _start_line(times) if times else "start not measured; run 'emoref warmup'")
     _out.print(table)
@@ -345,21 +357,25 @@ def _start(
     means: _Means,
 ) -> None:
     from emoref.runs.config import apply_overrides, read_table, to_toml
+    from emoref.runs.devices import check_backend, split_backend
     from emoref.runs.folder import RunFolder
     from emoref.systems import parse_config
 
     settings = list(settings)
     settings += [f"seed={seed}"] if seed is not None else []
-    settings += [f'engine.backend="{backend}"'] if backend is not None else []
+    settings += [f'engine.backend="{split_backend(backend)}"'] if backend is not None else []
     config = parse_config(apply_overrides(read_table(source), settings), where=source)
+    check_backend(config.engine.backend)
     folder = out or Path("emoref-runs") / f"{config.name}-seed{config.seed}"
     _execute(RunFolder.create(folder, to_toml(config)), config, means)
 
 
 def _execute(folder: Any, config: Any, means: _Means) -> None:
+    from emoref.runs.devices import check_backend
     from emoref.runs.progress import for_console
     from emoref.systems import execute
 
+    check_backend(config.engine.backend)
     _set_threads(means.threads or config.engine.threads)
     chosen = {"workers": means.workers, "dask": means.dask}
     engine = config.engine.model_copy(update={k: v for k, v in chosen.items() if v is not None})

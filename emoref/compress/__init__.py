@@ -51,6 +51,7 @@ from emoref.compress.quantize import (
 )
 from emoref.compress.shared_file import load_shared, load_shared_extra, save_shared
 from emoref.compress.slim import apply_masks, kept_channels, slim, slim_network
+from emoref.compress.stages import Division, Stages, divide, find_stages
 from emoref.compress.straight_through import straight_through_backend
 from emoref.compress.weights import (
     LayerDensity,
@@ -78,6 +79,7 @@ __all__ = [
     "Coder",
     "CompressedNetwork",
     "Count",
+    "Division",
     "EmzSize",
     "Encoded",
     "HalfPrecision",
@@ -90,6 +92,7 @@ __all__ = [
     "RangeObserver",
     "SectionSize",
     "SharedNetwork",
+    "Stages",
     "StoredParameters",
     "UniformGrid",
     "UniformTensor",
@@ -106,12 +109,14 @@ __all__ = [
     "count",
     "decode",
     "dense_bits",
+    "divide",
     "emomc_quantize",
     "emomc_values",
     "emz_size",
     "encode",
     "filter_distances",
     "filter_importance",
+    "find_stages",
     "geometric_ratios",
     "huffman_bits",
     "keep_weights",

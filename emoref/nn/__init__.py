@@ -30,6 +30,7 @@ from emoref.nn.multitask import (
 )
 from emoref.nn.optim import SGD, Adam, make_optimizer
 from emoref.nn.schedule import learning_rate
+from emoref.nn.split import cut_points, join, join_params, split_params
 from emoref.nn.training import History, StepReport, TrainingState, fit
 
 __all__ = [
@@ -56,6 +57,7 @@ __all__ = [
     "backward",
     "check_params",
     "check_tasks",
+    "cut_points",
     "evaluate",
     "evaluate_data",
     "fit",
@@ -63,6 +65,8 @@ __all__ = [
     "forward",
     "head_of",
     "initial_store",
+    "join",
+    "join_params",
     "learning_rate",
     "load",
     "load_extra",
@@ -77,4 +81,5 @@ __all__ = [
     "save_joint_state",
     "save_state",
     "shared_trunk",
+    "split_params",
 ]

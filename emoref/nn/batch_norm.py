@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from emoref.errors import ConfigError, DataError
 from emoref.nn.batches import TrainData
+from emoref.nn.device import fetched, placed, resident
 from emoref.nn.executor import backend_of, check_batch, run_in_order
 from emoref.nn.graph import INPUT, Network
 from emoref.nn.io import check_params
@@ -112,8 +113,8 @@ def _batch_statistics(net: Network, params: Mapping[str, Array], images: Array, 
         current = Context(train=net.node(name).op == "batch_norm")
         return current
 
-    run_in_order(nodes, forgotten, {INPUT: images}, (), k, new_context)
-    return found | current.buffer_updates
+    run_in_order(nodes, dict(resident(forgotten, k)), {INPUT: placed(images, k)}, (), k, new_context)
+    return fetched(found | current.buffer_updates)
 
 
 def _check_counts(images: int, batches: int, batch_size: int) -> None:

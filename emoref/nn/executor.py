@@ -14,11 +14,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from emoref.errors import DataError, NetworkError
 from emoref.nn.batches import ArrayData, TrainData, check_labels, slices
+from emoref.nn.device import HalvedBatches, fetched, is_device, is_on_device, placed, resident
 from emoref.nn.fused import compile_plan, is_fusible
 from emoref.nn.graph import INPUT, Network, Node
 from emoref.nn.loss import CROSS_ENTROPY, Loss
 from emoref.nn.ops import Context
-from emoref.nn.parts import check_node_params, nodes_between
+from emoref.nn.parts import check_batch, check_node_params, nodes_between
 from emoref_kernels import load_backend
 
 __all__ = [
@@ -69,20 +70,8 @@ class Tape:
     @property
     def buffer_updates(self) -> dict[str, Array]:
         """New running statistics of the batch norms after a pass in training mode, by parameter name."""
-        return {k: v for context in self.contexts.values() for k, v in context.buffer_updates.items()}
-
-
-def check_batch(net: Network, images: Array) -> None:
-    """Raise NetworkError if `images` is not a batch of the network's inputs."""
-    if not isinstance(images, np.ndarray) or images.dtype.kind != "f":
-        found = images.dtype if isinstance(images, np.ndarray) else type(images).__name__
-        raise NetworkError(f'network "{net.name}": images must be floating-point arrays, got {found}')
-    if images.shape[1:] != net.input_shape or images.ndim == 0:
-        wanted = ("N", *net.input_shape)
-        raise NetworkError(
-            f'network "{net.name}": node "{INPUT}" wants images of shape ({", ".join(map(str, wanted))}), '
-            f"got {images.shape}"
-        )
+        found = {k: v for context in self.contexts.values() for k, v in context.buffer_updates.items()}
+        return found if is_on_device(self.output) else fetched(found)
 
 
 def run_in_order(
@@ -158,9 +147,12 @@ def forward(
         contexts[name] = Context(train=mode == "train", rng=rng, with_relu=name in paired)
         return contexts[name]
 
-    values = {INPUT: images}
+    params, values = resident(params, k), {INPUT: placed(images, k)}
     run_in_order(net.nodes, params, values, {*keep, net.output.name}, k, new_context)
-    return Tape(net, params, k, values[net.output.name], {name: values[name] for name in keep}, contexts)
+    wanted = {name: values[name] for name in {*keep, net.output.name}}
+    if not is_on_device(images):
+        wanted = fetched(wanted)
+    return Tape(net, params, k, wanted[net.output.name], {name: wanted[name] for name in keep}, contexts)
 
 
 def _norms_with_relu(net: Network, keep: Collection[str]) -> frozenset[str]:
@@ -200,7 +192,7 @@ def backward(tape: Tape, dy: Array, nodes: Collection[str] = ()) -> dict[str, Ar
     if dy.shape != tape.output.shape:
         raise NetworkError(f"dy must have the shape of the result {tape.output.shape}, got {dy.shape}")
     needed = _needing_gradients(net, nodes)
-    pending, grads = {net.output.name: dy}, {}
+    pending, grads = {net.output.name: placed(dy, k)}, {}
     for node in reversed(net.nodes):
         if node.name not in pending:
             continue
@@ -219,7 +211,7 @@ def backward(tape: Tape, dy: Array, nodes: Collection[str] = ()) -> dict[str, Ar
                 pending[source] = k.add(pending[source], dx) if source in pending else dx
     if INPUT in nodes:
         grads[INPUT] = pending[INPUT]
-    return grads
+    return grads if is_on_device(dy) else fetched(grads)
 
 
 def _needing_gradients(net: Network, nodes: Collection[str]) -> set[str]:
@@ -294,11 +286,18 @@ def loss_and_gradients(
         If the labels do not.
     """
     labels = check_labels(labels, len(images), net.classes)
-    tape = forward(net, params, images, mode="train", backend=backend, rng=rng)
-    logits, k = tape.output, tape.backend
-    grads = backward(tape, loss.gradient(k, logits, labels, teacher_logits))
+    k = backend_of(backend)
+    tape = forward(net, params, placed(images, k), mode="train", backend=k, rng=rng)
+    logits = tape.output
+    grads, updates = backward(tape, loss.gradient(k, logits, labels, teacher_logits)), tape.buffer_updates
+    if is_device(k):
+        # The one time that the host waits in a step: the logits come back, and the rest is done there.
+        logits, k = np.asarray(logits), load_backend("reference")
+        if not any(is_on_device(value) for value in params.values()):
+            grads, updates = fetched(grads), fetched(updates)
+        teacher_logits = None if teacher_logits is None else np.asarray(teacher_logits)
     value = loss.value(k, logits, labels, teacher_logits)
-    return StepResult(value, count_wrong(logits, labels), grads, tape.buffer_updates)
+    return StepResult(value, count_wrong(logits, labels), grads, updates)
 
 
 def run_nodes(
@@ -344,9 +343,13 @@ def run_nodes(
             )
     nodes = nodes_between(net, activations, outputs)
     check_node_params(net, nodes, params)
-    values = dict(activations)
-    run_in_order(nodes, params, values, set(outputs), backend_of(backend), lambda name: Context())
-    return {name: values[name] for name in outputs}
+    k = backend_of(backend)
+    values = {name: placed(value, k) for name, value in activations.items()}
+    run_in_order(nodes, resident(params, k), values, set(outputs), k, lambda name: Context())
+    results = {name: values[name] for name in outputs}
+    if is_device(k) and not any(is_on_device(value) for value in activations.values()):
+        return fetched(results)
+    return results
 
 
 def predict(
@@ -381,8 +384,11 @@ def predict(
     out = net.output.name
     run = _runner(net, params, images, backend_of(backend))
     logits = np.empty((len(images), *net.shapes[out]), images.dtype)
+    batches = HalvedBatches()
     for part in slices(len(images), batch_size):
-        logits[part] = run(images[part])
+        some, into = images[part], logits[part]
+        for smaller, results in batches.run(len(some), lambda own, some=some: run(some[own])):  # type: ignore[misc]
+            into[smaller] = results
     return logits
 
 
@@ -392,6 +398,7 @@ def _runner(net: Network, params: Params, images: Array, k: Any) -> Callable[[Ar
     if is_fusible(params, [images], k):
         plan = compile_plan(net, params, [INPUT], [out], k)
         return lambda some: plan({INPUT: some})[out]
+    params = resident(params, k)
     return lambda some: run_nodes(net, params, {INPUT: some}, [out], k)[out]
 
 

@@ -305,6 +305,12 @@ class Network:
             rows.append(LayerRow(node.name, node.op, out, count, node.kind.macs(node, shapes, out)))
         return rows
 
+    def split(self, cuts: Iterable[str]) -> "tuple[Network, ...]":
+        """Return the sub-networks between the nodes `cuts`; see :func:`emoref.nn.split.split`."""
+        from emoref.nn.split import split  # it imports this module
+
+        return split(self, cuts)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the architecture as plain dictionaries, lists, strings and numbers (JSON)."""
         return {

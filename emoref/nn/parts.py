@@ -1,14 +1,30 @@
-"""Parts of a network: which nodes a partial execution needs, and whether their parameters fit."""
+"""Parts of a network: which nodes a partial execution needs, and whether images and parameters fit."""
 
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from emoref.errors import NetworkError
+from emoref.nn.device import is_on_device
 from emoref.nn.graph import INPUT, Network, Node
 
-__all__ = ["check_node_params", "nodes_between"]
+__all__ = ["check_batch", "check_node_params", "nodes_between"]
+
+
+def check_batch(net: Network, images: NDArray[Any]) -> None:
+    """Raise NetworkError if `images` is not a batch of the network's inputs."""
+    known = isinstance(images, np.ndarray) or is_on_device(images)
+    if not known or images.dtype.kind != "f":
+        found = images.dtype if known else type(images).__name__
+        raise NetworkError(f'network "{net.name}": images must be floating-point arrays, got {found}')
+    if images.shape[1:] != net.input_shape or images.ndim == 0:
+        wanted = ("N", *net.input_shape)
+        raise NetworkError(
+            f'network "{net.name}": node "{INPUT}" wants images of shape ({", ".join(map(str, wanted))}), '
+            f"got {images.shape}"
+        )
 
 
 def check_node_params(net: Network, nodes: Iterable[Node], params: Mapping[str, NDArray[Any]]) -> None:

@@ -3,7 +3,7 @@
 import json
 import math
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,17 +13,20 @@ from numpy.typing import NDArray
 from emoref.errors import ConfigError, DataError, NetworkError, TrainingDivergedError
 from emoref.nn.batches import TrainData, check_labels
 from emoref.nn.config import TrainConfig
-from emoref.nn.executor import backend_of, evaluate_data, loss_and_gradients, predict
-from emoref.nn.graph import Network
+from emoref.nn.device import HalvedBatches, fetched, is_device, placed, resident
+from emoref.nn.executor import StepResult, backend_of, evaluate_data, loss_and_gradients, predict, run_nodes
+from emoref.nn.graph import INPUT, Network
 from emoref.nn.io import check_params
 from emoref.nn.loss import Loss
 from emoref.nn.optim import Optimizer, make_optimizer
 from emoref.nn.schedule import learning_rate
 from emoref.seeding import generator
 
-__all__ = ["History", "StepReport", "TrainingState", "fit"]
+__all__ = ["Gradients", "History", "StepReport", "TrainingState", "fit"]
 
 Array = NDArray[Any]
+Gradients = Callable[[Mapping[str, Array], Array, NDArray[np.int64], int, int], StepResult]
+"""From parameters, images, labels, epoch and step (both from 0) to loss and gradients."""
 
 
 @dataclass
@@ -137,6 +140,7 @@ def fit(
     on_epoch: Callable[[TrainingState], None] | None = None,
     resume: TrainingState | None = None,
     teacher: tuple[Network, Mapping[str, Array]] | None = None,
+    gradients: Gradients | None = None,
 ) -> History:
     """Train a network by minimising the softmax cross-entropy; changes `params` in place.
 
@@ -173,6 +177,10 @@ def fit(
     teacher : tuple (Network, dict of str to ndarray), optional
         A trained network for the same images and classes, run in evaluation mode on the same (augmented)
         batches. It is not changed.
+    gradients : callable, optional
+        What is minimised, in the place of the network's cross-entropy: returns a batch's loss and gradients,
+        which must depend on its arguments alone. The network then need not be a classifier, and a batch need
+        not fit its input.
 
     Returns
     -------
@@ -188,7 +196,7 @@ def fit(
     NetworkError, DataError, ConfigError
         If network, parameters, data, settings and `resume` do not fit together.
     """
-    loop = _Loop(net, params, train_data, config, backend_of(backend), seed, on_step, teacher)
+    loop = _Loop(net, params, train_data, config, backend_of(backend), seed, on_step, teacher, gradients)
     if resume is not None:
         loop.restore(resume)
 
@@ -239,7 +247,11 @@ def run_epochs(
 def copy_into(target: Mapping[str, Array], source: Mapping[str, Array]) -> None:
     """Copy the values of arrays into the arrays of the same names."""
     for name, value in source.items():
-        np.copyto(target[name], value)
+        into: Any = target[name]
+        if isinstance(into, np.ndarray):
+            np.copyto(into, np.asarray(value))
+        else:
+            into.assign(value)
 
 
 class _Loop:
@@ -255,6 +267,7 @@ class _Loop:
         seed: int,
         on_step: Callable[[StepReport], None] | None,
         teacher: tuple[Network, Mapping[str, Array]] | None,
+        gradients: Gradients | None,
     ) -> None:
         check_params(net, params)
         for name, value in params.items():
@@ -264,14 +277,23 @@ class _Loop:
             raise DataError("there are no training images")
         self.net, self.params, self.data, self.config = net, params, data, config
         self.k, self.seed, self.on_step = k, seed, on_step
+        self.gradients = gradients
         self.loss = Loss(config.label_smoothing, config.temperature, config.alpha)
         self.teacher, self.teacher_checksum = teacher, 0
         if teacher is not None:
             _check_teacher(net, *teacher)
             self.teacher_checksum = _checksum(*teacher)
+            self.teacher = teacher[0], resident(teacher[1], k)
         self.steps = math.ceil(len(data) / config.batch_size)
         self.optimizer: Optimizer = make_optimizer(net, params, config)
         self.history = History()
+        # What training changes: on a GPU, copies there, which come back after each epoch.
+        self.on_device = is_device(k) and gradients is None
+        self.live: Mapping[str, Array] = resident(params, k) if self.on_device else params
+        self.batches = HalvedBatches()
+        if self.on_device:
+            slots = self.optimizer.slots
+            self.optimizer.slots = {slot: dict(resident(values, k)) for slot, values in slots.items()}
 
     def state(self) -> TrainingState:
         return TrainingState(
@@ -282,7 +304,7 @@ class _Loop:
             self.history.epochs,
             self.optimizer.steps,
             self.params,
-            self.optimizer.slots,
+            {slot: fetched(values) for slot, values in self.optimizer.slots.items()},
             self.history,
             self.teacher_checksum,
         )
@@ -310,6 +332,8 @@ class _Loop:
                     f"{value.dtype}"
                 )
         copy_into(self.params, state.params)
+        if self.on_device:
+            copy_into(self.live, self.params)
         for slot, values in state.slots.items():
             copy_into(self.optimizer.slots[slot], values)
         self.optimizer.steps = state.steps
@@ -325,6 +349,8 @@ class _Loop:
             loss, step_wrong = self.run_step(epoch, step, indices, lr)
             loss_sum += loss * len(indices)
             wrong += step_wrong
+        if self.on_device:
+            copy_into(self.params, self.live)
         if not all(np.isfinite(value).all() for value in self.params.values()):
             raise diverged("a parameter", epoch, self.steps - 1, lr)
         self.history.lr.append(lr)
@@ -333,29 +359,63 @@ class _Loop:
 
     def run_step(self, epoch: int, step: int, indices: NDArray[np.int64], lr: float) -> tuple[float, int]:
         images, labels = self.data.batch(indices, generator(self.seed, "nn.augment", epoch, step))
-        labels = check_labels(labels, len(indices), self.net.classes)
-        result = loss_and_gradients(
-            self.net,
-            self.params,
-            images,
-            labels,
-            backend=self.k,
-            rng=generator(self.seed, "nn.dropout", epoch, step),
-            loss=self.loss,
-            teacher_logits=self.teacher_logits(images),
-        )
+        result = (self.gradients or self.own_gradients)(self.live, images, labels, epoch, step)
         if not math.isfinite(result.loss):
             raise diverged("the loss", epoch, step, lr)
-        self.optimizer.step(self.k, self.params, result.grads, lr)
-        copy_into(self.params, result.buffer_updates)
+        self.optimizer.step(self.k, self.live, result.grads, lr)
+        copy_into(self.live, result.buffer_updates)
         if self.on_step is not None:
             self.on_step(StepReport(epoch, step, self.steps, result.loss, lr))
         return result.loss, result.wrong
 
+    def own_gradients(
+        self, params: Mapping[str, Array], images: Array, labels: NDArray[np.int64], epoch: int, step: int
+    ) -> StepResult:
+        labels = check_labels(labels, len(images), self.net.classes)
+
+        def part_of(part: slice) -> StepResult:
+            some = placed(images[part], self.k)
+            return loss_and_gradients(
+                self.net,
+                params,
+                some,
+                labels[part],
+                backend=self.k,
+                rng=generator(self.seed, "nn.dropout", epoch, step, *([part.start] if part.start else [])),
+                loss=self.loss,
+                teacher_logits=self.teacher_logits(some),
+            )
+
+        # One part, unless the memory of a device did not suffice.
+        parts = list(self.batches.run(len(images), part_of))
+        return parts[0][1] if len(parts) == 1 else _joined(parts, len(images))
+
     def teacher_logits(self, images: Array) -> Array | None:
         if self.teacher is None:
             return None
-        return predict(*self.teacher, images, self.k, len(images))
+        net, params = self.teacher
+        if self.on_device:
+            return run_nodes(net, params, {INPUT: images}, [net.output.name], self.k)[net.output.name]
+        return predict(net, params, images, self.k, len(images))
+
+
+def _joined(parts: Sequence[tuple[slice, StepResult]], images: int) -> StepResult:
+    """Return the result of a batch that ran in parts: means weighted by their images, and sums."""
+    shares = [(part.stop - part.start) / images for part, _ in parts]
+    results = [result for _, result in parts]
+
+    def mean(of: Callable[[StepResult], Mapping[str, Any]]) -> dict[str, Any]:
+        total = {name: shares[0] * value for name, value in of(results[0]).items()}
+        for share, result in zip(shares[1:], results[1:], strict=True):
+            total = {name: total[name] + share * value for name, value in of(result).items()}
+        return total
+
+    return StepResult(
+        sum(share * result.loss for share, result in zip(shares, results, strict=True)),
+        sum(result.wrong for result in results),
+        mean(lambda result: result.grads),
+        mean(lambda result: result.buffer_updates),
+    )
 
 
 def _check_teacher(net: Network, teacher: Network, params: Mapping[str, Array]) -> None:

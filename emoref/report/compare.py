@@ -121,14 +121,32 @@ def _check_finished(record: RunRecord) -> None:
         )
 
 
-def _check_comparable(first: _Run, run: _Run) -> None:
-    ours, theirs = _settings(first.config), _settings(run.config)
+def check_same_settings(path: Path, config: dict[str, Any], first: Path, wanted: dict[str, Any]) -> None:
+    """Check that two runs differ in nothing but what names them and what changes no result.
+
+    Parameters
+    ----------
+    path, first : Path
+        Folders of the run and of the first one.
+    config, wanted : dict
+        Their configurations.
+
+    Raises
+    ------
+    RunFolderError
+        If they differ; names the first such setting.
+    """
+    ours, theirs = _settings(wanted), _settings(config)
     for name in dict.fromkeys([*ours, *theirs]):
         if ours.get(name) != theirs.get(name):
             raise RunFolderError(
-                f"{run.folder.path}: another experiment than {first.folder.path}: {name} is "
-                f"{theirs.get(name)!r}, not {ours.get(name)!r}"
+                f"{path}: another experiment than {first}: {name} is {theirs.get(name)!r}, "
+                f"not {ours.get(name)!r}"
             )
+
+
+def _check_comparable(first: _Run, run: _Run) -> None:
+    check_same_settings(run.folder.path, run.config, first.folder.path, first.config)
     if run.images != first.images:
         raise RunFolderError(
             f"{run.folder.path}: measured on {run.images:,} test images, {first.folder.path} on "

@@ -347,6 +347,9 @@ def provenance_section(record: RunRecord, drawn: dict[str, Figure]) -> str:
         ("seed", text(str(record.config.get("seed", "not given")))),
         ("system", text(str(record.config.get("system", "")))),
     ]
+    if macs := provenance.executed_macs(record):
+        words = f'<span title="{macs:,} multiply-accumulates">{scaled(macs, "MAC")}</span>'
+        facts.append(("executed by the searches", words))
     origin, of_run = provenance.origin(record)
     facts += [(text(name), text(value)) for name, value in origin.items()]
     note = "" if of_run else read("Versions and machine are those that this report was written with.")

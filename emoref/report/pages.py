@@ -4,7 +4,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from emoref.report import emomc, emomc_tables, html, sharing, sharing_tables, tables
+from emoref.report import (
+    emo_dir,
+    emo_dir_tables,
+    emomc,
+    emomc_tables,
+    html,
+    sharing,
+    sharing_tables,
+    sparse,
+    sparse_tables,
+    tables,
+)
 from emoref.report.html import Section
 from emoref.report.tables import Table
 from emoref.runs.record import RunRecord
@@ -87,8 +98,12 @@ _SHARED = tuple(
 )
 
 PAGES = {
+    "emo-dir": Page(emo_dir.summary, (*emo_dir.SECTIONS, *_SHARED), emo_dir_tables.all_tables, emo_dir.lines),
     "emofp": Page(html.summary, html.SECTIONS, tables.all_tables, _filter_lines),
     "emomc": Page(emomc.summary, (*emomc.SECTIONS, *_SHARED), emomc_tables.all_tables, _emomc_lines),
+    "joint-sparse": Page(
+        sparse.summary, (*sparse.SECTIONS, _SHARED[-1]), sparse_tables.all_tables, sparse.lines
+    ),
     "filter-sharing": Page(
         sharing.summary, (*sharing.SECTIONS, _SHARED[-1]), sharing_tables.all_tables, sharing.lines
     ),

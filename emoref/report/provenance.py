@@ -46,6 +46,15 @@ def origin(record: RunRecord) -> tuple[dict[str, str], bool]:
     return {k: str(v) for k, v in here.items()}, False
 
 
+def executed_macs(record: RunRecord) -> int:
+    """Return the multiply-accumulates that the searches have executed, as their log says; 0 if it does not.
+
+    Generations that an interruption lost are not in it, and what resuming did again is there twice.
+    """
+    found = (event.get("macs") for event in record.events if event.get("event") == "generation")
+    return sum(macs for macs in found if isinstance(macs, int) and not isinstance(macs, bool))
+
+
 def stage_times(record: RunRecord) -> list[tuple[str, float]]:
     """Return how long each stage ran, in seconds, in the order of the log.
 

@@ -1,5 +1,6 @@
 """The sections of a run with several tasks: stored parameters against error, index matrices, searches."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from emoref.report.layers import runs
 from emoref.report.pieces import counted, key, missing, percent, plot, read, scaled, table, text
 from emoref.runs.record import RunRecord
 from emoref.runs.shared_record import SharedRecord, shared_file
+from emoref.runs.sparse_record import SparseRecord
 from emoref.runs.store import SearchStore
 from emoref.search import SlotSearch
 from emoref.systems.layer_slots import chosen_row
@@ -304,18 +306,37 @@ def objectives_figure(store: SearchStore) -> Figure:
     """Return a layer's last front in parallel coordinates, with reference points and the chosen solution."""
     last = store.generations[-1]
     names = [str(name) for name in store.layout["objectives"]]
-    rows = np.flatnonzero(last.ranks == 0)
-    front = last.objectives[rows]
-    low = front.min(axis=0)
-    width = front.max(axis=0) - low
-    scaled_front = (front - low) / np.where(width > 0, width, 1.0)
+    front = last.objectives[np.flatnonzero(last.ranks == 0)]
     points = SlotSearch(divisions=int(store.layout["divisions"])).reference_points(len(names))
-    chosen = scaled_front[int(np.flatnonzero(rows == chosen_row(last))[0])]
+    return parallel_figure(names, front, points, {"chosen": last.objectives[chosen_row(last)]})
+
+
+def parallel_figure(names: Sequence[str], front: Any, points: Any, chosen: Mapping[str, Any]) -> Figure:
+    """Return a front in parallel coordinates, each objective scaled to [0, 1] over the front.
+
+    Parameters
+    ----------
+    names : sequence of str
+        The objectives.
+    front : float array, shape (N, M)
+        Their values.
+    points : float array, shape (H, M)
+        Reference points; may be none.
+    chosen : mapping of str to float array, shape (M,)
+        Members of the front by name, drawn thick.
+    """
+    low = front.min(axis=0)
+    width = np.where(front.max(axis=0) > low, front.max(axis=0) - low, 1.0)
     axis = [figures.label(name).replace(" (", "<br>(") for name in names]
     data = [
         _lines("reference points", points, axis, "var(--faint)", 0.35, 1.0),
-        _lines("front", scaled_front, axis, "var(--front)", 0.35, 1.0),
-        _lines("chosen", chosen[None], axis, "var(--series-1)", 1.0, 3.0),
+        _lines("front", (front - low) / width, axis, "var(--front)", 0.35, 1.0),
+    ]
+    data += [
+        _lines(
+            figures.label(name), ((values - low) / width)[None], axis, figures.series_colour(number), 1.0, 3.0
+        )
+        for number, (name, values) in enumerate(chosen.items())
     ]
     layout = figures.base_layout(
         300,
@@ -354,17 +375,24 @@ def curves_section(record: RunRecord, drawn: dict[str, Figure]) -> str:
     selected = sharing_tables.selected(record)
     if not selected:
         return missing("No joint training yet.")
-    panels = []
-    for curve, title in (("train_loss", "sum of the losses"), ("validation_error", "mean validation error")):
-        drawn[f"joint-{curve}"] = _curve_figure(selected, curve, title)
-        panels.append(f"<div><h3>{title}</h3>{plot(f'joint-{curve}', title)}</div>")
-    return f'<div class="panels">{"".join(panels)}</div>' + read(
+    return curve_panels(selected, drawn, "sum of the losses") + read(
         "After each epoch of the joint training: the sum of the tasks' mean losses, and the mean of their "
         "validation errors."
     )
 
 
-def _curve_figure(networks: list[SharedRecord], curve: str, title: str) -> Figure:
+def curve_panels(
+    networks: Sequence[SharedRecord | SparseRecord], drawn: dict[str, Figure], loss_title: str
+) -> str:
+    """Draw loss and mean validation error of the joint trainings, side by side."""
+    panels = []
+    for curve, title in (("train_loss", loss_title), ("validation_error", "mean validation error")):
+        drawn[f"joint-{curve}"] = _curve_figure(networks, curve)
+        panels.append(f"<div><h3>{title}</h3>{plot(f'joint-{curve}', title)}</div>")
+    return f'<div class="panels">{"".join(panels)}</div>'
+
+
+def _curve_figure(networks: Sequence[SharedRecord | SparseRecord], curve: str) -> Figure:
     data = [
         {
             "name": figures.label(one.name),

@@ -90,7 +90,7 @@ class EngineSection(Section):
     Results depend on `backend` and `exact` only.
     """
 
-    backend: Literal["cpu", "reference"] = "cpu"
+    backend: Literal["cpu", "reference", "cuda"] = "cpu"
     threads: Annotated[int, Field(ge=0)] = 0  # 0: all cores
     workers: Annotated[int, Field(ge=0, le=1024)] = 0  # processes that evaluate candidates; 0: this one does
     dask: str = ""  # address of a Dask scheduler whose workers evaluate candidates
@@ -99,7 +99,7 @@ class EngineSection(Section):
     @property
     def table(self) -> str:
         """The back end and its mode, as :func:`emoref_kernels.load_backend` takes them."""
-        return "cpu:exact" if self.exact and self.backend == "cpu" else self.backend
+        return f"{self.backend}:exact" if self.exact and self.backend != "reference" else self.backend
 
 
 class ExperimentConfig(Section):

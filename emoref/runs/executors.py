@@ -1,16 +1,19 @@
 """Who evaluates candidates: this process, processes of this machine, or a Dask cluster."""
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from emoref.errors import MissingDependencyError, WorkerError
 from emoref.runs.config import EngineSection
 from emoref.search import process_pool
 
-__all__ = ["Workers", "workers_of"]
+__all__ = ["Workers", "spread", "workers_of"]
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
 
 _PATIENCE_S = 10
 """How long a Dask scheduler may take to answer, in seconds."""
@@ -51,6 +54,44 @@ def workers_of(engine: EngineSection) -> Workers | None:
     if engine.workers:
         return Workers(engine.workers, lambda: process_pool(engine.workers))
     return None
+
+
+def spread(
+    function: Callable[[Task], Result],
+    tasks: Sequence[Task],
+    workers: Workers | None,
+    named: Callable[[Task], str],
+    report: Callable[[str], None] = lambda text: None,
+) -> Iterator[Result]:
+    """Yield the results of independent tasks, in their order.
+
+    What a worker does not bring back is done here, with the same result.
+
+    Parameters
+    ----------
+    function : callable
+        What a task is given to; importable, as tasks are, by workers.
+    tasks : sequence
+        The tasks.
+    workers : Workers, optional
+        Who does them; by default this process.
+    named : callable
+        Returns words for a task that failed.
+    report : callable, optional
+        Called with one line for each task that a worker could not do.
+    """
+    if workers is None or len(tasks) < 2:
+        yield from map(function, tasks)
+        return
+    with workers.make_executor() as executor:
+        futures = [executor.submit(function, task) for task in tasks]
+        for task, future in zip(tasks, futures, strict=True):
+            try:
+                result = future.result()
+            except (OSError, RuntimeError, MemoryError) as error:  # a broken pool is a RuntimeError
+                report(f"{named(task)}: {type(error).__name__}: {error}; done here")
+                result = function(task)
+            yield result
 
 
 class _DaskExecutor(Executor):

@@ -10,7 +10,10 @@
     models/        each compressed network with its architecture: *.h5, or *.emz and its figures in *.json
     bases/*.h5     each task's trained network, where a system has several tasks
     shared/*.h5    networks of several tasks that share filters, with what they are compared with
-    exports/       <shared network>/<task>.h5: one task's plain network
+    stages/*.h5    sub-networks trained by themselves and their detectors; joint.h5 joins them
+    joint/*.json   what networks joined from pruned sub-networks were measured to be
+    exports/       <shared or sparse network>/<task>.h5: one task's plain network; of sparse ones *.emz
+                   and record.json too
     baselines/     <compressed network>/<method>.h5: what it is compared with, if asked for
     tables/*.csv   what the report shows, for other programs
     report.html    self-contained
@@ -65,6 +68,8 @@ class RunFolder:
         self.bases = path / "bases"
         self.shared = path / "shared"
         self.exports = path / "exports"
+        self.stages = path / "stages"
+        self.joint = path / "joint"
         self.baselines = path / "baselines"
         self.tables = path / "tables"
         self.report = path / "report.html"
@@ -199,7 +204,7 @@ class RunFolder:
             yield
 
     def _check_places(self) -> None:
-        several = (self.searches, self.bases, self.shared, self.exports)
+        several = (self.searches, self.bases, self.shared, self.exports, self.stages, self.joint)
         for place in (self.models, self.baselines, self.tables, self.checkpoints, *several):
             if place.exists() and not place.is_dir():
                 raise RunFolderError(f"{place}: is a file; a folder is needed here")

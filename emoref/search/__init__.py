@@ -2,7 +2,10 @@
 
 from emoref.search.evaluator import PopulationEvaluator
 from emoref.search.genome import FilterGenome
+from emoref.search.mask_genome import MaskGenome
+from emoref.search.masked import MaskedEvaluator, MaskedWorkers, candidate_rows
 from emoref.search.quantised import REAL_BITS, QuantizedEvaluator, QuantizedWorkers
+from emoref.search.recalibration import Recalibration
 from emoref.search.slots import SlotProblem, SlotSearch, nearest_to_ideal, normalised_importance, search_slots
 from emoref.search.workers import FAILED, WorkerEvaluator, process_pool
 
@@ -10,12 +13,17 @@ __all__ = [
     "FAILED",
     "REAL_BITS",
     "FilterGenome",
+    "MaskGenome",
+    "MaskedEvaluator",
+    "MaskedWorkers",
     "PopulationEvaluator",
     "QuantizedEvaluator",
     "QuantizedWorkers",
+    "Recalibration",
     "SlotProblem",
     "SlotSearch",
     "WorkerEvaluator",
+    "candidate_rows",
     "nearest_to_ideal",
     "normalised_importance",
     "process_pool",

@@ -25,15 +25,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from emoref.compress import channel_map, kept_channels
+from emoref.compress import channel_map, count, kept_channels
 from emoref.compress.slim import cut_network, cut_params
 from emoref.errors import ConfigError, DataError, ProblemError
 from emoref.nn import INPUT, Network, run_nodes
 from emoref.nn.batches import ArrayData, check_labels, slices
+from emoref.nn.device import placed, resident
 from emoref.nn.executor import count_wrong
 from emoref.nn.fused import Plan, compile_plan, is_fusible
+from emoref.nn.parts import nodes_between
 from emoref.search.genome import FilterGenome
 from emoref.search.planes import PlanesPopulation
+from emoref.search.recalibration import Recalibration
 from emoref_kernels import load_backend
 
 __all__ = ["PopulationEvaluator"]
@@ -65,6 +68,9 @@ class PopulationEvaluator:
     memory_bytes : int, default 2**28
         Budget for the slimmed parameters of the candidates in work. At least one candidate is in work,
         however large; activations of one block come on top.
+    recalibration : Recalibration, optional
+        How the batch-norm statistics of each candidate are measured anew before it is scored; left out, it
+        keeps those of the unpruned network.
 
     Attributes
     ----------
@@ -72,6 +78,9 @@ class PopulationEvaluator:
         Number of images; divide counts by it to have the error.
     evaluated : int
         How many candidates have really been evaluated so far (the others were known).
+    macs_executed : int
+        Multiply-accumulates of all forward passes so far, those that candidates share counted once and those
+        for batch-norm statistics included.
     stem : tuple of str
         Nodes that are computed once for all candidates.
 
@@ -94,6 +103,7 @@ class PopulationEvaluator:
         block_size: int = 500,
         cache_size: int = 100_000,
         memory_bytes: int = 2**28,
+        recalibration: Recalibration | None = None,
     ) -> None:
         for what, value, least in (
             ("block_size", block_size, 1),
@@ -107,15 +117,20 @@ class PopulationEvaluator:
             raise DataError("there are no images to evaluate candidates on")
         self._images = data.images
         self._labels = check_labels(data.labels, len(data), net.classes)
-        self._net, self._params, self._layout = net, params, layout
+        self._recalibration, self.macs_executed = recalibration, 0
+        self._net, self._layout = net, layout
+        self._params = params if recalibration is None else self._recalibrated(net, params)
         self._backend = load_backend(backend)
         self._block_size, self._cache_size, self._memory_bytes = block_size, cache_size, memory_bytes
         self._plan = _plan(net, layout)
         later = {node.name for node in net.nodes}.difference(self._plan.stem)
-        self._later_params = {n: v for n, v in params.items() if n.rpartition(".")[0] in later}
+        self._later_params = {n: v for n, v in self._params.items() if n.rpartition(".")[0] in later}
+        first = {n: v for n, v in self._params.items() if n not in self._later_params}
+        self._stem_params = resident(first, self._backend)
         self._fusible = is_fusible(params, [self._images], self._backend)
-        self._planes = PlanesPopulation.make(net, params, layout) if self._fusible else None
-        self._stem_plans: dict[Any, Plan] = {}
+        planes = self._fusible and recalibration is None
+        self._planes = PlanesPopulation.make(net, params, layout) if planes else None
+        self._stem_runs = _Runs({}, {})
         self._known: OrderedDict[bytes, int] = OrderedDict()
         self.total = len(data)
         self.evaluated = 0
@@ -171,13 +186,13 @@ class PopulationEvaluator:
         self.evaluated += len(rows)
         wrong = [0] * len(rows)
         if self._planes is not None:
-            for position, count in self._count_planes(self._planes, rows, order):
-                wrong[position] += count
+            for position, some in self._count_planes(self._planes, rows, order):
+                wrong[position] += some
             return wrong
         for chunk in self._chunks(rows, order):
             for part in slices(self.total, self._block_size):
-                for candidate, count in self._count_block(chunk, part):
-                    wrong[candidate.position] += count
+                for candidate, some in self._count_block(chunk, part):
+                    wrong[candidate.position] += some
         return wrong
 
     def _count_planes(
@@ -189,6 +204,7 @@ class PopulationEvaluator:
         sorted_rows = np.stack([rows[i] for i in order])
         for chunk in planes.chunks(sorted_rows, self._memory_bytes):
             candidates = planes.candidates(sorted_rows[chunk])
+            self.macs_executed += self.total * planes.macs(sorted_rows[chunk])
             for part in slices(self.total, self._block_size):
                 logits = planes.logits(candidates, self._images[part])
                 for position, some in zip(order[chunk], logits, strict=True):
@@ -215,26 +231,41 @@ class PopulationEvaluator:
 
     def _candidate(self, position: int, row: NDArray[np.bool_]) -> "_Candidate":
         kept = kept_channels(self._net, self._layout.masks(row))
+        net = cut_network(self._net, kept)
+        if self._recalibration is None:
+            params = cut_params(self._net, self._later_params, kept)
+        else:
+            whole = self._recalibrated(net, cut_params(self._net, self._params, kept))
+            params = {name: whole[name] for name in self._later_params}
         return _Candidate(
             position=position,
-            net=cut_network(self._net, kept),
-            params=cut_params(self._net, self._later_params, kept),
+            net=net,
+            params=resident(params, self._backend),
             frontier={name: np.flatnonzero(kept[name]) for name in self._plan.frontier},
             keys=tuple(row[bits].tobytes() for bits in self._plan.bits),
         )
+
+    def _recalibrated(self, net: Network, params: Values) -> dict[str, NDArray[Any]]:
+        assert self._recalibration is not None
+        self.macs_executed += self._recalibration.macs(net)
+        return self._recalibration(net, params)
 
     def _count_block(self, chunk: Sequence["_Candidate"], part: slice) -> Iterator[tuple["_Candidate", int]]:
         """Yield the wrong predictions of every candidate of the chunk on one block of images."""
         labels = self._labels[part]
         # Values that overflow are a result like any other here: the prediction is wrong.
         with np.errstate(over="ignore", invalid="ignore"):
+            images = placed(self._images[part], self._backend)
             full = self._run_part(
-                self._net, self._params, {INPUT: self._images[part]}, self._plan.frontier, self._stem_plans
+                self._net, self._stem_params, {INPUT: images}, self._plan.frontier, self._stem_runs
             )
+            # All candidates are on their way before the first is waited for: a GPU computes meanwhile.
+            logits: list[tuple[_Candidate, NDArray[Any]]] = []
             for group in _split(chunk, 0):
                 picked = {name: _pick(full[name], which) for name, which in group[0].frontier.items()}
-                for candidate, logits in self._descend(group, 0, picked):
-                    yield candidate, count_wrong(logits, labels)
+                logits += self._descend(group, 0, picked)
+            for candidate, some in logits:
+                yield candidate, count_wrong(np.asarray(some), labels)
 
     def _descend(
         self, group: Sequence["_Candidate"], level: int, values: Values
@@ -258,19 +289,39 @@ class PopulationEvaluator:
             yield from self._descend(subgroup, together, values)
 
     def _run(self, candidate: "_Candidate", values: Values, wanted: str) -> NDArray[Any]:
-        return self._run_part(candidate.net, candidate.params, values, [wanted], candidate.plans)[wanted]
+        return self._run_part(candidate.net, candidate.params, values, [wanted], candidate.runs)[wanted]
 
     def _run_part(
-        self, net: Network, params: Values, values: Values, outputs: Sequence[str], plans: dict[Any, Plan]
+        self, net: Network, params: Values, values: Values, outputs: Sequence[str], runs: "_Runs"
     ) -> Values:
         """Run a part of a network as the CPU back end evaluates it, or node after node; keep the plan."""
-        if not self._fusible:
-            return run_nodes(net, params, values, outputs, self._backend)
         wanted = [name for name in outputs if name not in values]
         key = (*values, "to", *wanted)
-        if wanted and key not in plans:
-            plans[key] = compile_plan(net, params, list(values), wanted, self._backend, keep_memory=False)
-        return {**values, **(plans[key](values) if wanted else {})}
+        if wanted:
+            if key not in runs.macs:
+                runs.macs[key] = _macs_between(net, values, wanted)
+            self.macs_executed += runs.macs[key] * len(next(iter(values.values())))
+        if not self._fusible:
+            return run_nodes(net, params, values, outputs, self._backend)
+        if wanted and key not in runs.plans:
+            runs.plans[key] = compile_plan(
+                net, params, list(values), wanted, self._backend, keep_memory=False
+            )
+        return {**values, **(runs.plans[key](values) if wanted else {})}
+
+
+@dataclass(frozen=True)
+class _Runs:
+    """Parts of one network that have run, by what was given and wanted: their plans and their costs."""
+
+    plans: dict[Any, Plan]
+    macs: dict[Any, int]
+
+
+def _macs_between(net: Network, given: Values, wanted: Sequence[str]) -> int:
+    """Return the multiply-accumulates for one image of the nodes between given and wanted results."""
+    running = {node.name for node in nodes_between(net, given, wanted)}
+    return sum(layer.macs for layer in count(net).layers if layer.name in running)
 
 
 @dataclass(frozen=True, eq=False)
@@ -279,10 +330,10 @@ class _Candidate:
 
     position: int
     net: Network
-    params: dict[str, NDArray[Any]]
+    params: Values
     frontier: dict[str, NDArray[np.intp]]
     keys: tuple[bytes, ...]
-    plans: dict[Any, Plan] = field(default_factory=dict)
+    runs: _Runs = field(default_factory=lambda: _Runs({}, {}))
 
 
 @dataclass(frozen=True)

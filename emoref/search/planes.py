@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from emoref.compress import count, slim_network
 from emoref.nn import Network
 from emoref.nn.fused_planes import planes_layers, planes_program
 from emoref.search.genome import FilterGenome
@@ -40,7 +41,7 @@ class PlanesPopulation:
         if layers is None:
             raise ValueError(f"network {net.name!r} is not of the LeNet kind")
         self._program = planes_program(net, params, layers)
-        self._layout = layout
+        self._net, self._layout = net, layout
         self._filters = [(node.name, node.attrs["filters"]) for node, _, _ in layers.convolutions]
         self._units = [(node.name, node.attrs["units"]) for node, _, _ in layers.linears]
         # Several threads may ask for counts at once; each takes memory of its own.
@@ -75,6 +76,20 @@ class PlanesPopulation:
             [self._kept(rows, *layer) for layer in self._filters],
             [self._kept(rows, *layer) for layer in self._units],
         )
+
+    def macs(self, rows: NDArray[np.bool_]) -> int:
+        """Return the multiply-accumulates for one image of the candidates in `rows`, all together.
+
+        The convolutions run once with all filters; what a candidate adds up of the second one's partial sums
+        are additions.
+        """
+        own = sum(
+            layer.macs
+            for row in rows
+            for layer in count(slim_network(self._net, self._layout.masks(row))).layers
+            if layer.op == "linear"
+        )
+        return own + sum(layer.macs for layer in count(self._net).layers if layer.op == "conv2d")
 
     def logits(self, candidates: Any, images: NDArray[Any]) -> NDArray[np.float32]:
         """Return the results of candidates for a block of images, shape (P, N, classes)."""

@@ -128,6 +128,8 @@ class QuantizedEvaluator:
         How many candidates have really been evaluated so far.
     layer_runs : int
         Layers with weights times images that have been computed for them.
+    macs_executed : int
+        Multiply-accumulates of all forward passes so far, those that candidates share counted once.
 
     Raises
     ------
@@ -161,6 +163,8 @@ class QuantizedEvaluator:
         self._backend = load_backend(backend)
         self._fused = is_fusible(models[0].others, [self._images], self._backend)
         self.layers = weighted_layers(net)
+        costs = {row.name: row.macs for row in net.layer_table()}
+        self._layer_macs = [costs[layer] for layer in self.layers]
         self._whole_bits = method != REAL_BITS
         self.weights = WeightCache(net, models, method, memory_bytes)
         # Networks of the LeNet kind run as a whole in one compiled pass; parts would be other sums.
@@ -174,6 +178,7 @@ class QuantizedEvaluator:
         self.total = len(data)
         self.evaluated = 0
         self.layer_runs = 0
+        self.macs_executed = 0
 
     def wrong_counts(self, candidates: ArrayLike) -> NDArray[np.int64]:
         """Count the wrong predictions of every candidate.
@@ -272,6 +277,7 @@ class QuantizedEvaluator:
             layer = self.layers[i]
             params[f"{layer}.weight"] = self.weights.weights(model, layer, float(row[1 + i]))
         self.layer_runs += len(layers) * len(value)
+        self.macs_executed += sum(self._layer_macs[i] for i in layers) * len(value)
         if self._fused:
             return compile_plan(self._net, params, [given], [wanted], self._backend)({given: value})[wanted]
         return run_nodes(self._net, params, {given: value}, [wanted], self._backend)[wanted]

@@ -58,7 +58,7 @@ def process_pool(workers: int) -> Executor:
     return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
 
 
-def count_part(key: str, rows: _Rows, setup: Mapping[str, Any] | None) -> list[int] | str:
+def count_part(key: str, rows: _Rows, setup: Mapping[str, Any] | None) -> tuple[list[int], int] | str:
     """Count the wrong predictions of some candidates; the task that runs in a worker.
 
     Parameters
@@ -72,8 +72,9 @@ def count_part(key: str, rows: _Rows, setup: Mapping[str, Any] | None) -> list[i
 
     Returns
     -------
-    list of int, or str
-        The counts; a text if this worker has not got the setup yet.
+    tuple (list of int, int), or str
+        The counts, and the multiply-accumulates that they took; a text if this worker has not got the setup
+        yet.
     """
     if key not in _evaluators:
         if setup is None:
@@ -82,7 +83,10 @@ def count_part(key: str, rows: _Rows, setup: Mapping[str, Any] | None) -> list[i
         arguments = {name: value for name, value in setup.items() if name != "evaluator"}
         _evaluators[key] = setup["evaluator"](**arguments)
     numba.set_num_threads(1)
-    return [int(count) for count in _evaluators[key].wrong_counts(rows)]
+    evaluator = _evaluators[key]
+    before = getattr(evaluator, "macs_executed", 0)
+    counts = [int(count) for count in evaluator.wrong_counts(rows)]
+    return counts, getattr(evaluator, "macs_executed", 0) - before
 
 
 class SpreadEvaluator:
@@ -107,6 +111,9 @@ class SpreadEvaluator:
     ----------
     total : int
         Number of images.
+    macs_executed : int
+        Multiply-accumulates of all forward passes of all workers so far, as far as their evaluators count
+        them. More than one evaluator would execute: each worker runs again what candidates share.
 
     Raises
     ------
@@ -129,7 +136,7 @@ class SpreadEvaluator:
         if workers < 1:
             raise ConfigError(f"the number of workers must be at least 1, got {workers}")
         self._setup, self._key, self._dtype, self._named = setup, key, dtype, named
-        self.total = total
+        self.total, self.macs_executed = total, 0
         self._make_executor, self._workers, self._report = make_executor, workers, report
         self._executor: Executor | None = None
         self._known: dict[bytes, int] = {}
@@ -195,7 +202,9 @@ class SpreadEvaluator:
                     what_failed = f"{len(part)} candidates" if len(part) > 1 else self._named(rows[part[0]])
                     self._report(f"{what_failed}: {_reason(outcome)}; {what}")
                 else:
-                    for place, count in zip(part, outcome, strict=True):
+                    found, macs = outcome
+                    self.macs_executed += macs
+                    for place, count in zip(part, found, strict=True):
                         counts[place] = count
             parts = [[place] for part in failed for place in part] if attempt == 1 else failed
             if not parts:
@@ -215,7 +224,7 @@ class SpreadEvaluator:
         for place, matrix in enumerate(matrices):
             if outcomes[place] == _NEEDS_SETUP:
                 outcomes[place] = self._submit(matrix, self._setup)
-        outcomes = [self._outcome(o) if not isinstance(o, list | Exception) else o for o in outcomes]
+        outcomes = [self._outcome(o) if not isinstance(o, tuple | Exception) else o for o in outcomes]
         if any(_is_broken(outcome) for outcome in outcomes):
             self.close()
         return outcomes

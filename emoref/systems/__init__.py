@@ -11,9 +11,10 @@ from typing import Any
 from emoref.errors import ConfigError
 from emoref.runs.config import ExperimentConfig, nearest, read_table, validate
 from emoref.runs.folder import RunFolder
+from emoref.runs.messages import messages_to
 from emoref.runs.progress import Progress
 from emoref.runs.provenance import machine, versions
-from emoref.systems import emomc, filter_sharing, one_shot
+from emoref.systems import emo_dir, emomc, filter_sharing, joint_sparse, one_shot
 
 __all__ = ["SYSTEMS", "System", "execute", "load_run_config", "parse_config"]
 
@@ -33,6 +34,12 @@ SYSTEMS = {
         filter_sharing.FilterSharingConfig,
         filter_sharing.run,
     ),
+    "joint-sparse": System(
+        "Joint sparse compression of several applications",
+        joint_sparse.JointSparseConfig,
+        joint_sparse.run,
+    ),
+    "emo-dir": System("EMO-DIR: divide, search, join", emo_dir.EmoDirConfig, emo_dir.run),
     "emomc": System("EMOMC: pruning and quantisation", emomc.EmomcConfig, emomc.run),
     "emofp": System("EMOFP: one-shot filter pruning", one_shot.OneShotConfig, one_shot.run),
 }
@@ -72,5 +79,6 @@ def load_run_config(folder: RunFolder) -> ExperimentConfig:
 def execute(config: ExperimentConfig, folder: RunFolder, progress: Progress) -> None:
     """Run the experiment `config`, or what is left of it, in its folder, telling `progress`."""
     folder.log("start", versions=versions(), machine=machine(), seed=config.seed)
-    SYSTEMS[config.system].run(config, folder, progress)
+    with messages_to(folder):
+        SYSTEMS[config.system].run(config, folder, progress)
     folder.log("end")

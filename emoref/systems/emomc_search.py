@@ -306,12 +306,13 @@ def run_search(
         algorithm.restore(store.state)
     progress.stage(f"search {plan.name}", section.generations)
     while len(store.generations) <= section.generations:
-        offspring = algorithm.ask()
+        offspring, begun = algorithm.ask(), accuracy.evaluator.macs_executed
         algorithm.tell(*problem.evaluate(offspring))
         store.append(_generation(algorithm), algorithm.state())
         done = len(store.generations) - 1
         text = _generation_line(store.generations[-1], plan)
-        folder.log("generation", search=plan.name, generation=done, text=text)
+        macs = accuracy.evaluator.macs_executed - begun
+        folder.log("generation", search=plan.name, generation=done, text=text, macs=macs)
         progress.step(done, text)
     return store
 

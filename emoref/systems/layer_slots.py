@@ -17,7 +17,7 @@ from emoref import compress, emo
 from emoref.compress import ChannelGroup, IndexMatrix, LayerSlots
 from emoref.errors import ConfigError, NetworkError
 from emoref.nn import Network
-from emoref.runs.executors import Workers
+from emoref.runs.executors import Workers, spread
 from emoref.runs.folder import RunFolder
 from emoref.runs.store import Generation, SearchStore
 from emoref.search import SlotProblem, SlotSearch, nearest_to_ideal, normalised_importance, search_slots
@@ -256,9 +256,14 @@ def search_layers(
     stores = [SearchStore.open_or_new(folder.search_file(f"{name}.{t.name}"), _layout(t)) for t in tasks]
     missing = [place for place, store in enumerate(stores) if len(store.generations) < 2]
     folder.make_folder(folder.searches)
-    for place, populations in zip(
-        missing, _outcomes([tasks[i] for i in missing], workers, report), strict=True
-    ):
+    searched = spread(
+        search_layer,
+        [tasks[i] for i in missing],
+        workers,
+        lambda task: f"search of layer {task.name!r}",
+        report,
+    )
+    for place, populations in zip(missing, searched, strict=True):
         store = stores[place]
         first_population, last = populations
         store.generations = [first_population]
@@ -272,23 +277,6 @@ def search_layers(
         slots = chosen[group.layers[0]]
         on_layer(done, f"{name}, {task.name}: {slots.stored} stored filters, {slots.shared.sum()} shared")
     return chosen
-
-
-def _outcomes(
-    tasks: Sequence[LayerTask], workers: Workers | None, report: Callable[[str], None]
-) -> list[tuple[Generation, Generation]]:
-    """Search layers; what a worker does not bring back is searched here, with the same result."""
-    if workers is None or len(tasks) < 2:
-        return [search_layer(task) for task in tasks]
-    outcomes: dict[int, tuple[Generation, Generation]] = {}
-    with workers.make_executor() as executor:
-        futures = [executor.submit(search_layer, task) for task in tasks]
-        for place, (task, future) in enumerate(zip(tasks, futures, strict=True)):
-            try:
-                outcomes[place] = future.result()
-            except (OSError, RuntimeError, MemoryError) as error:  # a broken pool is a RuntimeError
-                report(f"search of layer {task.name!r}: {type(error).__name__}: {error}; searched here")
-    return [outcomes.get(place) or search_layer(task) for place, task in enumerate(tasks)]
 
 
 def _layout(task: LayerTask) -> dict[str, object]:

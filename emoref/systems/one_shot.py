@@ -266,12 +266,13 @@ def search(
         algorithm.restore(store.state)
     progress.stage("search", settings.generations)
     while len(store.generations) <= settings.generations:
-        offspring = algorithm.ask()
+        offspring, begun = algorithm.ask(), problem.evaluator.macs_executed
         algorithm.tell(*problem.evaluate(offspring))
         store.append(_generation(algorithm), algorithm.state())
         done = len(store.generations) - 1
         text = _generation_line(store.generations[-1])
-        folder.log("generation", generation=done, text=text)
+        macs = problem.evaluator.macs_executed - begun
+        folder.log("generation", generation=done, text=text, macs=macs)
         progress.step(done, text)
     return store
 

@@ -286,15 +286,19 @@ def tune_and_store(
     backend: str,
     folder: RunFolder,
     progress: Progress,
+    fit: Callable[..., nn.History] = nn.fit,
 ) -> None:
-    """Fine-tune a slim network (with a section; else leave it as it is) and keep it, with its figures."""
+    """Fine-tune a slim network (with a section; else leave it as it is) and keep it, with its figures.
+
+    `fit` is what trains, as for :func:`train`.
+    """
     net, params = candidate.net, candidate.params
     validation = splits.validation.arrays()
     before = after = nn.evaluate(net, params, *validation, backend=backend)
     curves: dict[str, list[float]] = {}
     if section is not None:
         title = f"{'fine-tune' if candidate.genome else 'train'} {candidate.name}"
-        curves = train(title, net, params, splits, section, seed, backend, folder, progress)
+        curves = train(title, net, params, splits, section, seed, backend, folder, progress, fit)
         after = nn.evaluate(net, params, *validation, backend=backend)
     count = compress.count(net)
     record = NetworkRecord(
@@ -323,12 +327,15 @@ def measure_on_test(
     genome: FilterGenome,
     folder: RunFolder,
     progress: Progress,
+    pruned: Callable[[NDArray[np.bool_]], tuple[Network, Params]] | None = None,
 ) -> None:
     """Measure the base and every stored network on the test set: the only place that touches it.
 
-    The error before fine-tuning is that of the base network with the same filters removed, or of the
-    untrained network where it was trained from scratch. What has been measured is not measured again.
+    The error before fine-tuning is that of the base network with the same filters removed (or of the network
+    that `pruned` makes of a genome), or of the untrained network where it was trained from scratch. What has
+    been measured is not measured again.
     """
+    make = pruned or (lambda bits: compress.slim(*base, genome.masks(bits)))
     selected = selected_names(folder)
     rivals = [name for network in selected for name in baseline_names(folder, network)]
     records = [read_network_record(folder, name) for name in ("base", *selected, *rivals)]
@@ -336,7 +343,7 @@ def measure_on_test(
         test = load(config.data.name, "test").arrays()
         progress.stage("test set", len(records))
         for done, record in enumerate(records, start=1):
-            outcome = record.test or _test_outcome(record, test, config, base, genome, folder)
+            outcome = record.test or _test_outcome(record, test, config, make, genome, folder)
             progress.step(done, f"{record.name}: {outcome.error_after:.2%} test error")
     remove_checkpoints(folder)
 
@@ -350,7 +357,7 @@ def _test_outcome(
     record: NetworkRecord,
     test: tuple[NDArray[np.float32], NDArray[np.int64]],
     config: ExperimentConfig,
-    base: tuple[Network, Params],
+    pruned: Callable[[NDArray[np.bool_]], tuple[Network, Params]],
     genome: FilterGenome,
     folder: RunFolder,
 ) -> Outcome:
@@ -361,7 +368,7 @@ def _test_outcome(
     if record.genome:
         bits = np.zeros(genome.n_bits, dtype=bool)
         bits[record.genome] = True
-        before = nn.evaluate(*compress.slim(*base, genome.masks(bits)), *test, backend=backend)
+        before = nn.evaluate(*pruned(bits), *test, backend=backend)
     elif record.role != "base":
         untrained = scratch_params(net, record.filters, config.seed)
         before = nn.evaluate(net, untrained, *test, backend=backend)
@@ -373,7 +380,7 @@ def _test_outcome(
 
 
 def _epoch_line(history: nn.History) -> str:
-    return (
-        f"loss {history.train_loss[-1]:.4f}, training error {history.train_error[-1]:.2%}, "
-        f"validation error {history.validation_error[-1]:.2%}"
-    )
+    text = f"loss {history.train_loss[-1]:.4f}, training error {history.train_error[-1]:.2%}"
+    if history.validation_error:
+        text += f", validation error {history.validation_error[-1]:.2%}"
+    return text

@@ -18,7 +18,7 @@ architecture, ``base.network``, with a head of its own for each.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -287,10 +287,12 @@ def train_jointly(
     backend: str,
     folder: RunFolder,
     progress: Progress,
+    fit: Callable[..., dict[str, list[float]]] = nn.fit_jointly,
 ) -> dict[str, list[float]]:
     """Train a store in place on all tasks, with a checkpoint after every epoch; return the curves.
 
-    An interrupted training goes on from its last checkpoint and ends with the same bits.
+    An interrupted training goes on from its last checkpoint and ends with the same bits. `fit` is what
+    trains, with the arguments of :func:`emoref.nn.fit_jointly`.
     """
     checkpoint = steps.checkpoint_file(folder, title)
     state = nn.load_joint_state(checkpoint) if checkpoint.exists() else None
@@ -305,7 +307,7 @@ def train_jointly(
         folder.log("epoch", training=title, epoch=state.epoch, text=text)
         progress.step(state.epoch, text)
 
-    return nn.fit_jointly(
+    return fit(
         multi,
         store,
         [task.splits.train for task in tasks],

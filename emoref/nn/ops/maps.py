@@ -143,9 +143,8 @@ class PadChannels(Op):
     def forward(self, k: Any, node: "Node", params: Params, inputs: Sequence[Array], ctx: Context) -> Array:
         (x,) = inputs
         ctx.saved = (x.shape[1],)
-        before, _, after = (
-            np.zeros((len(x), count, *x.shape[2:]), x.dtype) for count in self._counts(node, x.shape[1])
-        )
+        zeros: Any = getattr(x, "zeros", lambda shape: np.zeros(shape, x.dtype))
+        before, _, after = (zeros((len(x), count, *x.shape[2:])) for count in self._counts(node, x.shape[1]))
         return k.concat([part for part in (before, x, after) if part.shape[1]])
 
     def backward(

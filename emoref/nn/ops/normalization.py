@@ -45,10 +45,14 @@ class BatchNorm(Op):
         y, mean, var = k.batch_norm_train(x, gamma, beta, eps, ctx.with_relu)
         ctx.saved = (x, mean, var, y if ctx.with_relu else None)
         values = x.size // x.shape[1]
-        unbiased = var * (values / max(values - 1, 1))
-        for leaf, new in (("running_mean", mean), ("running_var", unbiased)):
-            old, m = params[f"{name}.{leaf}"], node.attrs["momentum"]
-            ctx.buffer_updates[f"{name}.{leaf}"] = ((1.0 - m) * old + m * new).astype(old.dtype)
+        unbiased, m = values / max(values - 1, 1), node.attrs["momentum"]
+        for leaf, new, factor in (("running_mean", mean, 1.0), ("running_var", var, unbiased)):
+            old = params[f"{name}.{leaf}"]
+            if isinstance(old, np.ndarray):
+                blended = ((1.0 - m) * old + m * (new * factor)).astype(old.dtype)
+            else:
+                blended = old.combined(1.0 - m, m * factor, new)
+            ctx.buffer_updates[f"{name}.{leaf}"] = blended
         return y
 
     def backward(

@@ -51,3 +51,15 @@ def test_the_configuration_is_the_file_of_the_run(record: RunRecord) -> None:
     pytest.importorskip("tomli_w")
     text = provenance.config_text(replace(record, config={"seed": 7, "none": None, "data": {"name": "x"}}))
     assert text == 'seed = 7\n\n[data]\nname = "x"\n'
+
+
+def test_executed_macs_are_added_up_over_the_generations(record: RunRecord) -> None:
+    events = [
+        {"event": "generation", "macs": 5},
+        {"event": "generation", "search": "a", "macs": 7},
+        {"event": "generation"},
+        {"event": "generation", "macs": "many"},
+        {"event": "tested", "macs": 100},
+    ]
+    assert provenance.executed_macs(replace(record, events=events)) == 12
+    assert provenance.executed_macs(replace(record, events=[])) == 0

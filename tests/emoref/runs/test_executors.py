@@ -1,5 +1,7 @@
 """Who evaluates: processes, a Dask cluster (one of whose workers dies), and what is refused."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -94,3 +96,30 @@ def test_a_dask_worker_dies_in_a_generation_and_the_counts_are_the_same(cluster)
     ) as many:
         assert many.wrong_counts(genomes).tolist() == expected
     assert len(killed) == 1
+
+
+def doubled(number):
+    return 2 * number
+
+
+def broken_in_threads(number):
+    import threading
+
+    if number == 2 and threading.current_thread() is not threading.main_thread():
+        raise RuntimeError("no memory left there")
+    return 2 * number
+
+
+@pytest.mark.parametrize("count", [None, 1, 3])
+def test_results_of_tasks_come_in_their_order(count):
+    workers = None if count is None else executors.Workers(count, lambda: ThreadPoolExecutor(count))
+    assert list(executors.spread(doubled, [3, 1, 2], workers, str)) == [6, 2, 4]
+    assert list(executors.spread(doubled, [], workers, str)) == []
+
+
+def test_what_a_worker_cannot_do_is_done_here():
+    said = []
+    workers = executors.Workers(2, lambda: ThreadPoolExecutor(2))
+    found = executors.spread(broken_in_threads, [1, 2, 3], workers, lambda n: f"task {n}", said.append)
+    assert list(found) == [2, 4, 6]
+    assert said == ["task 2: RuntimeError: no memory left there; done here"]

@@ -1,0 +1,101 @@
+"""Networks on a GPU: where arrays live, and what happens when its memory runs out.
+
+The functions of the cuda back end take and return arrays of the device as well as NumPy's
+(:mod:`emoref_kernels.cuda.array`). Everything that runs networks puts parameters and images there once,
+works with what comes out, and fetches only what a caller shall see: arrays come back as they went in. For
+every other back end the functions here do nothing.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emoref.errors import BackendError
+from emoref_kernels.errors import DeviceMemoryError
+
+__all__ = ["HalvedBatches", "fetched", "is_device", "is_on_device", "placed", "resident"]
+
+Array = NDArray[Any]
+Result = TypeVar("Result")
+_log = logging.getLogger(__name__)
+
+
+def is_device(backend: Any) -> bool:
+    """Return whether a loaded back end computes on a device with a memory of its own."""
+    return getattr(backend, "name", "") == "cuda"
+
+
+def is_on_device(array: Any) -> bool:
+    """Return whether an array lies in a device's memory."""
+    return bool(getattr(array, "on_device", False))
+
+
+def placed(array: Any, backend: Any) -> Any:
+    """Return an array where the back end computes: copied to its device, or the array itself."""
+    if not is_device(backend):
+        return array
+    from emoref_kernels.cuda.array import on_device
+
+    return on_device(array)
+
+
+def resident(values: Mapping[str, Any], backend: Any) -> Mapping[str, Any]:
+    """Return arrays by name where the back end computes; `values` itself where nothing moves."""
+    if not is_device(backend) or all(is_on_device(value) for value in values.values()):
+        return values
+    return {name: placed(value, backend) for name, value in values.items()}
+
+
+def fetched(values: Mapping[str, Any]) -> dict[str, Array]:
+    """Return arrays by name as NumPy arrays; those of a device are copied."""
+    return {name: np.asarray(value) for name, value in values.items()}
+
+
+class HalvedBatches:
+    """Batches that are halved, and tried again, when the device's memory runs out.
+
+    What was found to fit is kept for the next batch. A warning goes to the log at each halving.
+
+    Attributes
+    ----------
+    size : int or None
+        The most images at a time that were found to fit; None before memory ran out.
+    """
+
+    def __init__(self) -> None:
+        self.size: int | None = None
+
+    def run(self, count: int, work: Callable[[slice], Result]) -> Iterator[tuple[slice, Result]]:
+        """Yield the results of `work` on the parts of a batch, with the parts.
+
+        Parameters
+        ----------
+        count
+            Images of the batch.
+        work
+            Computes a part; may raise DeviceMemoryError.
+
+        Raises
+        ------
+        BackendError
+            If memory runs out for a single image.
+        """
+        start = 0
+        while start < count:
+            part = slice(start, min(count, start + (self.size or count)))
+            try:
+                result = work(part)
+            except DeviceMemoryError as error:
+                self._halve(part.stop - part.start, error)
+                continue
+            yield part, result
+            start = part.stop
+
+    def _halve(self, images: int, error: DeviceMemoryError) -> None:
+        if images <= 1:
+            raise BackendError(f"{error}; not even one image at a time fits. Use --backend cpu") from None
+        self.size = images // 2
+        _log.warning("%s; going on with %d images at a time instead of %d", error, self.size, images)
