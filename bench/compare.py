@@ -37,14 +37,14 @@ class Row(NamedTuple):
     peers: str = "torch"
 
 
-CONV3 = r"(VGG (?!3-)|ResNet)(?!.* s2).*"
+CONV3 = r"(VGG|ResNet) (?!3-)(?!.* s2).*"
 ROWS = (
     Row("3x3 convolution, stride 1, 16 channels or more: forward", "kernels", CONV3 + "forward", 2.0, 3.0),
     Row("the same: backward-data", "kernels", CONV3 + "input grad", 2.0, 3.0),
     Row("the same, `exact`: forward", "kernels", CONV3 + "forward", 1.4, 2.0, "emoref exact"),
     Row("the same, `exact`: backward-data", "kernels", CONV3 + "input grad", 1.4, 2.0, "emoref exact"),
     Row("the same: backward-weights", "kernels", CONV3 + "weight grad", 1.5, 3.0),
-    Row("first layers", "kernels", r"(VGG 3-|LeNet conv1).*", 1.0, 2.0),
+    Row("first layers", "kernels", r"(VGG 3-|ResNet 3-|LeNet conv1).*(forward|weight grad)", 1.0, 2.0),
     Row("stride 2", "kernels", r"ResNet .* s2.*", 1.0, 2.0),
     Row("1x1", "kernels", r"1x1.*", 1.0, 2.0),
     Row("LeNet's layers", "kernels", r"LeNet.*", 1.0, 2.0),
@@ -55,7 +55,7 @@ ROWS = (
     Row("ResNet-56, inference", "inference", "resnet56", 2.0, 3.5),
     Row("ResNet-56, inference, `exact`", "inference", "resnet56", 2.0, 3.5, "emoref exact"),
     Row("MobileNet-v1, inference", "inference", "mobilenet-v1", 1.0, 2.0),
-    Row("LeNet, training step of 64", "training", "(?i)lenet.*", 1.3, 2.2),
+    Row("LeNet, training step of 64", "training", "LeNet training.*", 1.3, 2.2),
     Row("VGG-16, training step of 64", "training", "vgg16.*", 1.6, 3.0),
     Row("ResNet-56, training step of 64", "training", "resnet56.*", 1.6, 3.0),
     Row("MobileNet-v1, training step of 64", "training", "mobilenet-v1.*", 1.0, 2.0),

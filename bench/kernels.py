@@ -15,7 +15,7 @@ import pytest
 
 from bench.peer import compare, median_seconds
 
-SIDES = ("emoref", "torch", "torch channels-last")
+SIDES = ("emoref", "emoref exact", "torch", "torch channels-last")
 
 
 class Convolution(NamedTuple):
@@ -61,11 +61,19 @@ LAYERS: dict[str, Convolution | Linear] = {
     "VGG 256-256 @8": Convolution(64, 256, 8, 256, 3, 1, 1),
     "VGG 512-512 @4": Convolution(64, 512, 4, 512, 3, 1, 1),
     "VGG 512-512 @2": Convolution(64, 512, 2, 512, 3, 1, 1),
+    "ResNet 3-16 @32": Convolution(64, 3, 32, 16, 3, 1, 1),
     "ResNet 16-16 @32": Convolution(64, 16, 32, 16, 3, 1, 1),
     "ResNet 16-32 @32 s2": Convolution(64, 16, 32, 32, 3, 2, 1),
+    "ResNet 32-32 @16": Convolution(64, 32, 16, 32, 3, 1, 1),
+    "ResNet 32-64 @16 s2": Convolution(64, 32, 16, 64, 3, 2, 1),
     "ResNet 64-64 @8": Convolution(64, 64, 8, 64, 3, 1, 1),
+    "1x1 16-32 @32 s2": Convolution(64, 16, 32, 32, 1, 2, 0),
     "1x1 32-64 @16 s2": Convolution(64, 32, 16, 64, 1, 2, 0),
+    "1x1 64-128 @16": Convolution(64, 64, 16, 128, 1),
+    "1x1 256-256 @8": Convolution(64, 256, 8, 256, 1),
     "depthwise 64 @16": Convolution(64, 64, 16, 64, 3, 1, 1, 64),
+    "depthwise 64 @32 s2": Convolution(64, 64, 32, 64, 3, 2, 1, 64),
+    "depthwise 256 @8": Convolution(64, 256, 8, 256, 3, 1, 1, 256),
 }
 PASSES = ("forward", "input grad", "weight grad")
 
@@ -83,11 +91,11 @@ def _arrays(layer: Convolution | Linear) -> tuple[Any, Any]:
     return x, w
 
 
-def emoref_cases(names: Iterable[str] = tuple(LAYERS)) -> Iterator[Case]:
+def emoref_cases(names: Iterable[str] = tuple(LAYERS), mode: str = "fast") -> Iterator[Case]:
     """Yield each pass of the layers named as a call of the kernels."""
     from emoref_kernels import load_backend
 
-    k = load_backend("cpu")
+    k = load_backend("cpu", mode)
     for name in names:
         layer = LAYERS[name]
         x, w = _arrays(layer)
@@ -145,7 +153,9 @@ def torch_cases(channels_last: bool) -> Iterator[Case]:
 
 def cases(side: str) -> Iterator[Case]:
     """Yield the cases of one side of :data:`SIDES`."""
-    return emoref_cases() if side == "emoref" else torch_cases(side.endswith("channels-last"))
+    if side.startswith("torch"):
+        return torch_cases(side.endswith("channels-last"))
+    return emoref_cases(mode="exact" if side.endswith("exact") else "fast")
 
 
 @pytest.mark.parametrize("which", PASSES)
@@ -171,7 +181,7 @@ def main() -> None:
         for which in PASSES:
             name = f"{layer_name} {which}"
             ours = times["emoref"][name]
-            best = min(times[side][name] for side in SIDES[1:])
+            best = min(times[side][name] for side in SIDES if side.startswith("torch"))
             rate = 2 * layer.macs / ours / 1e9
             print(f"{name:32}{ours * 1e3:11.3f}{rate:9.0f}{best * 1e3:11.3f}{best / ours:8.2f}")
 
