@@ -142,7 +142,7 @@ def test_a_candidate_that_fails_is_named(lenet5):
             if len(rows) > 1 or rows[0][1] == 2:
                 future.set_exception(ValueError("no"))
             else:
-                future.set_result([5] * len(rows))
+                future.set_result(([5] * len(rows), 0))
             return future
 
     lines = []
