@@ -104,13 +104,14 @@ def table(measured: Mapping[str, Times]) -> Iterator[str]:
         yield f"| {row.workload} | {len(found)} | {mean:.2f} | {min(found.values()):.2f} | {asked} |"
 
 
-def details(measured: Mapping[str, Times]) -> Iterator[str]:
+def details(measured: Mapping[str, Times], rounds: Mapping[str, int]) -> Iterator[str]:
     """Yield a table of milliseconds for each module."""
     for module, times in measured.items():
         sides = list(times)
+        count = f"{rounds[module]} round{'s' * (rounds[module] > 1)}"
         yield from (
             "",
-            f"## bench/{module}.py",
+            f"## bench/{module}.py, {count}",
             "",
             f"| ms | {' | '.join(sides)} |",
             "|---" * (len(sides) + 1) + "|",
@@ -148,19 +149,21 @@ def page(record: Mapping[str, Any]) -> str:
         "mean and the worst of them. Convolutions get plain NCHW arrays; a change of layout counts. In the",
         "layout that fused networks use inside, they are part of the whole networks' figures.",
         "",
-        f"{options['threads']} threads, {options['rounds']} rounds"
+        f"{options['threads']} threads"
         + (", without AVX-512 on both sides" if options["avx2"] else "")
         + f". {facts}.",
         "",
         *table(record["times"]),
-        *details(record["times"]),
+        *details(record["times"], record["rounds"]),
     ]
     return "\n".join(lines) + "\n"
 
 
 def measure(options: Mapping[str, Any], store: Path | None, modules: tuple[str, ...]) -> dict[str, Any]:
     """Measure the modules that `store` does not hold yet."""
-    record: dict[str, Any] = {"options": dict(options), "machine": machine(), "times": {}}
+    rounds = options["rounds"]
+    kept = {name: value for name, value in options.items() if name != "rounds"}
+    record: dict[str, Any] = {"options": kept, "machine": machine(), "rounds": {}, "times": {}}
     if store is not None and store.exists():
         found = json.loads(store.read_text())
         if found["options"] != record["options"]:
@@ -174,8 +177,9 @@ def measure(options: Mapping[str, Any], store: Path | None, modules: tuple[str, 
         print(f"measuring bench/{module}.py", file=sys.stderr, flush=True)
         sides = import_module(f"bench.{module}").SIDES
         record["times"][module] = compare(
-            f"bench.{module}", sides, options["threads"], options["rounds"], AVX2 if options["avx2"] else None
+            f"bench.{module}", sides, options["threads"], rounds, AVX2 if options["avx2"] else None
         )
+        record["rounds"][module] = rounds
         if store is not None:
             store.write_text(json.dumps(record, indent=1))
     return record
