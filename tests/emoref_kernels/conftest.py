@@ -27,7 +27,6 @@ LEFT_OUT_WITHOUT_JIT = (
     "test_images_do_not_depend_on_their_batch",
     "test_modes_keep_their_bounds",
     "test_nan_reaches_its_tile_and_no_other",
-    "test_winograd_padded.py::test_convolution_and_what_follows",
     *(f"[{name}-{outputs}]" for name in ("mixed padding", "vgg", "bands") for outputs in (2, 4)),
     "test_inputs_are_left_alone_and_need_not_be_contiguous[conv2d-cpu]",
     "test_any_shape_agrees_with_the_reference",
