@@ -15,7 +15,10 @@ import pytest
 
 from bench.peer import compare, median_seconds
 
-SIDES = ("emoref", "emoref exact", "torch", "torch channels-last")
+SIDES = (
+    "emoref", "emoref exact", "emoref channels-last", "emoref channels-last exact", "torch",
+    "torch channels-last",
+)  # fmt: skip
 
 
 class Convolution(NamedTuple):
@@ -91,14 +94,19 @@ def _arrays(layer: Convolution | Linear) -> tuple[Any, Any]:
     return x, w
 
 
-def emoref_cases(names: Iterable[str] = tuple(LAYERS), mode: str = "fast") -> Iterator[Case]:
-    """Yield each pass of the layers named as a call of the kernels."""
+def emoref_cases(
+    names: Iterable[str] = tuple(LAYERS), mode: str = "fast", layout: str = "planes"
+) -> Iterator[Case]:
+    """Yield each pass of the layers named as a call of the kernels, on arrays of one layout."""
     from emoref_kernels import load_backend
+    from emoref_kernels.cpu.maps import as_maps
 
-    k = load_backend("cpu", mode)
+    k = load_backend("cpu", mode, layout)
     for name in names:
         layer = LAYERS[name]
         x, w = _arrays(layer)
+        if layout == "channels-last" and x.ndim == 4:
+            x = as_maps(x)
         if isinstance(layer, Linear):
             dy = k.linear(x, w)
             yield f"{name} forward", lambda x=x, w=w: k.linear(x, w)
@@ -133,7 +141,7 @@ def torch_cases(channels_last: bool) -> Iterator[Case]:
             yield f"{name} weight grad", lambda dy=dy, x=x: dy.T @ x
             continue
         if channels_last:
-            x = x.contiguous(memory_format=torch.channels_last)
+            x, w = (array.contiguous(memory_format=torch.channels_last) for array in (x, w))
         stride, padding, groups = [layer.stride] * 2, [layer.padding] * 2, layer.groups
 
         def forward(x=x, w=w, stride=stride, padding=padding, groups=groups):
@@ -155,7 +163,8 @@ def cases(side: str) -> Iterator[Case]:
     """Yield the cases of one side of :data:`SIDES`."""
     if side.startswith("torch"):
         return torch_cases(side.endswith("channels-last"))
-    return emoref_cases(mode="exact" if side.endswith("exact") else "fast")
+    layout = "channels-last" if "channels-last" in side else "planes"
+    return emoref_cases(mode="exact" if side.endswith("exact") else "fast", layout=layout)
 
 
 @pytest.mark.parametrize("which", PASSES)
@@ -175,15 +184,18 @@ def main() -> None:
         print(json.dumps({name: median_seconds(call) for name, call in cases(arguments.side)}))
         return
     times = compare("bench.kernels", SIDES, arguments.threads, arguments.rounds)
-    print(f"{arguments.threads} threads; ratio = best time of PyTorch / time of emoref")
-    print(f"{'':32}{'emoref ms':>11}{'GFLOP/s':>9}{'torch ms':>11}{'ratio':>8}")
+    print(f"{arguments.threads} threads; ratio = best time of PyTorch / time of emoref, planes and maps")
+    print(f"{'':32}{'planes ms':>11}{'maps ms':>9}{'GFLOP/s':>9}{'torch ms':>11}{'ratios':>12}")
     for layer_name, layer in LAYERS.items():
         for which in PASSES:
             name = f"{layer_name} {which}"
-            ours = times["emoref"][name]
+            ours, maps = times["emoref"][name], times["emoref channels-last"][name]
             best = min(times[side][name] for side in SIDES if side.startswith("torch"))
-            rate = 2 * layer.macs / ours / 1e9
-            print(f"{name:32}{ours * 1e3:11.3f}{rate:9.0f}{best * 1e3:11.3f}{best / ours:8.2f}")
+            rate = 2 * layer.macs / maps / 1e9
+            print(
+                f"{name:32}{ours * 1e3:11.3f}{maps * 1e3:9.3f}{rate:9.0f}{best * 1e3:11.3f}"
+                f"{best / ours:6.2f}{best / maps:6.2f}"
+            )
 
 
 if __name__ == "__main__":

@@ -240,14 +240,19 @@ def warmup() -> None:
 
 def _show_plan(name: str, mode: str) -> None:
     from emoref.networks import build
+    from emoref.nn.layout import training_layout
     from emoref.nn.plan import LayerPlan, convolution_plans
 
+    net = build(name)
     titles = tuple(title.replace("_", " ") for title in LayerPlan._fields)
-    rows = [titles, *convolution_plans(build(name), mode)]
+    rows = [titles, *convolution_plans(net, mode)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(titles))]
     for row in rows:
         line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         _out.print(line.rstrip(), highlight=False, markup=False, soft_wrap=True)
+    layout = training_layout(net)
+    line = f"trains in {layout.name}: {layout.reason}"
+    _out.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _start_line(times: Any) -> str:

@@ -28,7 +28,7 @@ def test_every_layer_is_in_some_row():
 
 
 def test_rows_take_what_they_say():
-    assert "ResNet 16-16 @32 forward" in taken("3x3 convolution, stride 1, 16 channels or more: forward")
+    assert "ResNet 16-16 @32 forward" in taken("3x3 convolution, stride 1, C >= 16: forward")
     assert not any(" s2" in case or " 3-" in case for case in taken("the same: backward-weights"))
     assert taken("stride 2") == {case for case in KERNELS if case.startswith("ResNet") and " s2" in case}
 

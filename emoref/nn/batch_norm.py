@@ -18,6 +18,7 @@ from emoref.nn.device import fetched, placed, resident
 from emoref.nn.executor import backend_of, check_batch, run_in_order
 from emoref.nn.graph import INPUT, Network
 from emoref.nn.io import check_params
+from emoref.nn.layout import training_backend
 from emoref.nn.ops import Context
 from emoref.seeding import generator
 
@@ -76,7 +77,7 @@ def reestimate_batch_norm(
     """
     _check_counts(len(data), batches, batch_size)
     check_params(net, params)
-    k = backend_of(backend)
+    k = training_backend(net, backend_of(backend))
     sums = {
         name: np.zeros(shape) for name, shape in net.param_shapes().items() if name not in net.trainable()
     }

@@ -1,9 +1,10 @@
-"""Networks on a GPU: where arrays live, and what happens when its memory runs out.
+"""Where a back end keeps its arrays, and what happens when the memory of a GPU runs out.
 
 The functions of the cuda back end take and return arrays of the device as well as NumPy's
-(:mod:`emoref_kernels.cuda.array`). Everything that runs networks puts parameters and images there once,
-works with what comes out, and fetches only what a caller shall see: arrays come back as they went in. For
-every other back end the functions here do nothing.
+(:mod:`emoref_kernels.cuda.array`), and those of the layout "channels-last" maps
+(:mod:`emoref_kernels.cpu.maps`). Everything that runs networks converts images once, puts parameters on the
+device, works with what comes out, and fetches only what a caller shall see: arrays come back as they went in.
+For every other back end the functions here do nothing.
 """
 
 import logging
@@ -34,7 +35,11 @@ def is_on_device(array: Any) -> bool:
 
 
 def placed(array: Any, backend: Any) -> Any:
-    """Return an array where the back end computes: copied to its device, or the array itself."""
+    """Return an array as the back end computes with it: on its device, as maps, or the array itself."""
+    if getattr(backend, "layout", "") == "channels-last" and array.ndim == 4:
+        from emoref_kernels.cpu.maps import as_maps
+
+        return as_maps(array)
     if not is_device(backend):
         return array
     from emoref_kernels.cuda.array import on_device
@@ -50,7 +55,7 @@ def resident(values: Mapping[str, Any], backend: Any) -> Mapping[str, Any]:
 
 
 def fetched(values: Mapping[str, Any]) -> dict[str, Array]:
-    """Return arrays by name as NumPy arrays; those of a device are copied."""
+    """Return arrays by name as NumPy arrays; maps and those of a device are copied."""
     return {name: np.asarray(value) for name, value in values.items()}
 
 

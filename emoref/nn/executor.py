@@ -17,6 +17,7 @@ from emoref.nn.batches import ArrayData, TrainData, check_labels, slices
 from emoref.nn.device import HalvedBatches, fetched, is_device, is_on_device, placed, resident
 from emoref.nn.fused import compile_plan, is_fusible
 from emoref.nn.graph import INPUT, Network, Node
+from emoref.nn.layout import training_backend
 from emoref.nn.loss import CROSS_ENTROPY, Loss
 from emoref.nn.ops import Context
 from emoref.nn.parts import check_batch, check_node_params, nodes_between
@@ -116,7 +117,8 @@ def forward(
     mode : {"train", "eval"}
         In training mode batch norms use the batch's statistics and dropout drops values.
     backend : str or Backend
-        Which kernels compute.
+        Which kernels compute. In training mode the CPU's work in the layout that suits the network
+        (:func:`emoref.nn.layout.training_layout`).
     rng : numpy.random.Generator, optional
         Source of the dropout masks, drawn in the order of the nodes; needed in training mode with dropout.
     keep : collection of str
@@ -137,6 +139,8 @@ def forward(
     check_batch(net, images)
     check_node_params(net, net.nodes, params)
     k = backend_of(backend)
+    if mode == "train":
+        k = training_backend(net, k)
     for name in keep:
         _ = name == INPUT or net.node(name)
     contexts: dict[str, Context] = {}

@@ -47,7 +47,7 @@ def convolution_plans(net: Network, mode: str = "fast") -> list[LayerPlan]:
     conv2 64 -> 192 @ 16x16, 3x3 winograd 4x4
     conv3 192 -> 384 @ 8x8, 3x3 winograd 4x4
     """
-    from emoref_kernels.cpu.planner import plan_convolution
+    from emoref_kernels.cpu.planner import plan_convolution, plan_input_grad
 
     rows = []
     for node in net.nodes:
@@ -61,7 +61,7 @@ def convolution_plans(net: Network, mode: str = "fast") -> list[LayerPlan]:
         how = ((kernel, kernel), (stride, stride), (padding, padding), groups, mode)
         y_size, x_size = (extents[0], extents[1]), (x_extents[0], x_extents[1])
         forward = plan_convolution(channels, filters, y_size, *how)
-        input_grad = plan_convolution(filters, channels, x_size, *how)
+        input_grad = plan_input_grad(channels, filters, x_size, *how)
         shape = f"{channels} -> {filters} @ {extents[0]}x{extents[1]}, {kernel}x{kernel}"
         shape += f", stride {stride}" if stride != 1 else ""
         shape += f", {groups} groups" if groups != 1 else ""

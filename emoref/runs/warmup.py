@@ -53,20 +53,20 @@ class StartTimes:
     parts_s: dict[str, float]
 
 
-def _every_layer() -> nn.Network:
-    """Return a small network with nearly every kind of node."""
-    b = nn.NetworkBuilder("every-layer", (3, 12, 12))
-    b.conv("first", 20, 3, padding=1, bias=False)
+def _every_layer(name: str, channels: int) -> nn.Network:
+    """Return a small network with nearly every kind of node, most of so many channels."""
+    b = nn.NetworkBuilder(name, (3, 12, 12))
+    b.conv("first", channels, 3, padding=1, bias=False)
     b.batch_norm("norm1")
     trunk = b.relu("relu1")
-    b.conv("winograd", 20, 3, padding=1)
+    b.conv("winograd", channels, 3, padding=1)
     b.add("sum", b.last, trunk)
     b.max_pool("pool1", 2)
-    b.conv("depthwise", 20, 3, padding=1, groups=20)
+    b.conv("depthwise", channels, 3, padding=1, groups=channels)
     b.tanh("tanh")
-    b.conv("pointwise", 16, 1)
+    b.conv("pointwise", channels, 1)
     b.local_response_norm("lrn", size=3, alpha=1e-4, beta=0.75, k=1.0)
-    left = b.conv("strided", 16, 3, stride=2, padding=1)
+    left = b.conv("strided", channels, 3, stride=2, padding=1)
     right = b.avg_pool("pool2", 2, source="lrn")
     b.concat("concat", left, right)
     b.pad_channels("pad", 48)
@@ -81,7 +81,7 @@ def _every_layer() -> nn.Network:
 def _sequential() -> nn.Network:
     """Return a network like those of the papers on MNIST."""
     b = nn.NetworkBuilder("sequential", (1, 28, 28))
-    for i, filters in enumerate((6, 9), 1):
+    for i, filters in enumerate((12, 24), 1):
         b.conv(f"conv{i}", filters, 5)
         b.relu(f"relu{i}")
         b.max_pool(f"pool{i}", 2)
@@ -92,9 +92,13 @@ def _sequential() -> nn.Network:
 
 def steps() -> Iterator[tuple[str, Callable[[], object]]]:
     """Yield the parts of the engine: a name, and what runs it once."""
+    from emoref_kernels.cpu.simd import LANES
+
     rng = np.random.default_rng(0)
     labels = np.arange(8) % 4
-    for net in (_every_layer(), _sequential()):
+    # Channels that fill their vectors train in the layout of maps; one more, in planes.
+    nets = (_every_layer("maps", LANES), _every_layer("planes", LANES + 1), _sequential())
+    for net in nets:
         images = rng.standard_normal((8, *net.input_shape)).astype(np.float32)
         params, data = net.init(0), nn.ArrayData(images, labels)
 

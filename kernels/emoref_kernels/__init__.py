@@ -30,7 +30,10 @@ _PACKAGES = {"reference": ".reference", "cpu": ".cpu", "cuda": ".cuda"}
 _MODES = {"reference": ("exact",), "cpu": ("fast", "exact"), "cuda": ("fast", "exact")}
 """Modes of each back end, the default first; another mode is a module of the back end's package."""
 
-_LABELS = ("name", "mode")
+_LAYOUTS = {"reference": ("planes",), "cpu": ("planes", "channels-last"), "cuda": ("planes",)}
+"""Layouts of (N, C, H, W) arrays, the default first."""
+
+_LABELS = ("name", "mode", "layout")
 
 _ArrayFunction = Callable[..., NDArray[Any]]
 _ArraysFunction = Callable[..., tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]
@@ -46,6 +49,7 @@ class Backend:
 
     name: str
     mode: str
+    layout: str
 
     conv2d: _ArrayFunction
     conv2d_input_grad: _ArrayFunction
@@ -96,11 +100,12 @@ class Backend:
 
     def __repr__(self) -> str:
         mode = f", mode={self.mode!r}" if self.mode != _MODES[self.name][0] else ""
-        return f"Backend({self.name!r}{mode})"
+        layout = f", layout={self.layout!r}" if self.layout != _LAYOUTS[self.name][0] else ""
+        return f"Backend({self.name!r}{mode}{layout})"
 
 
 @cache
-def _load(name: str, mode: str) -> Backend:
+def _load(name: str, mode: str, layout: str) -> Backend:
     """Import the package of a known back end and collect its functions."""
     package = importlib.import_module(_PACKAGES[name], __name__)
     if name == "cpu":
@@ -111,7 +116,9 @@ def _load(name: str, mode: str) -> Backend:
     if mode != _MODES[name][0]:
         changed = importlib.import_module(f"{_PACKAGES[name]}.{mode}", __name__)
         functions |= {operation: getattr(changed, operation) for operation in changed.__all__}
-    return Backend(name=name, mode=mode, **functions)
+    if layout != _LAYOUTS[name][0]:
+        functions |= importlib.import_module(".cpu.channels_last", __name__).operations(mode)
+    return Backend(name=name, mode=mode, layout=layout, **functions)
 
 
 def backend_names() -> tuple[str, ...]:
@@ -119,7 +126,7 @@ def backend_names() -> tuple[str, ...]:
     return tuple(_PACKAGES)
 
 
-def load_backend(name: str, mode: str | None = None) -> Backend:
+def load_backend(name: str, mode: str | None = None, layout: str = "planes") -> Backend:
     """Return the table of functions of a back end; its package is imported at the first call.
 
     Parameters
@@ -134,17 +141,21 @@ def load_backend(name: str, mode: str | None = None) -> Backend:
         ``"exact"`` does not; their errors are bounded in `emoref_kernels.cpu.planner`. The mode is a
         property of the table returned, so several threads can use both at once. "reference" is always
         "exact".
+    layout
+        How arrays (N, C, H, W) lie in memory: as NumPy arrays ("planes"), or, of "cpu", as
+        :class:`emoref_kernels.cpu.maps.Maps` ("channels-last"), in which networks train faster. Functions
+        of that layout take both and give maps.
 
     Returns
     -------
     Backend
-        The same object for the same name and mode.
+        The same object for the same name, mode and layout.
 
     Raises
     ------
     BackendError
-        If there is no back end of that name, or if it has no such mode; for "cuda" also if there is no
-        driver or no such device, or the device is too old.
+        If there is no back end of that name, or if it has no such mode or layout; for "cuda" also if there
+        is no driver or no such device, or the device is too old.
     """
     device = None
     if mode is None and isinstance(name, str) and ":" in name:
@@ -156,9 +167,12 @@ def load_backend(name: str, mode: str | None = None) -> Backend:
         if chosen not in _MODES[name]:
             modes = " and ".join(f'"{known_mode}"' for known_mode in _MODES[name])
             raise BackendError(f'back end "{name}" has no mode {chosen!r}; it has {modes}')
+        if layout not in _LAYOUTS[name]:
+            layouts = " and ".join(f'"{known_layout}"' for known_layout in _LAYOUTS[name])
+            raise BackendError(f'back end "{name}" has no layout {layout!r}; it has {layouts}')
         if name == "cuda":
             importlib.import_module(".cuda.provider", __name__).require_device(device)
-        return _load(name, chosen)
+        return _load(name, chosen, layout)
     *first, last = (f'"{known_name}"' for known_name in _PACKAGES)
     known = f"{', '.join(first)} and {last}"
     nearest = difflib.get_close_matches(str(name).lower(), _PACKAGES, n=1, cutoff=0.4)

@@ -129,8 +129,8 @@ def check_float(arrays: Mapping[str, NDArray[Any] | None], *, float64: bool) -> 
     for name, array in arrays.items():
         if array is None:
             continue
-        # Arrays of a device come from the back end itself.
-        if not isinstance(array, np.ndarray) and not getattr(array, "on_device", False):
+        # Maps, and arrays of a device, come from the back end itself.
+        if not isinstance(array, np.ndarray) and not getattr(array, "from_backend", False):
             raise DtypeError(f"{name} is a {type(array).__name__}; it must be a NumPy array")
         if dtype is None:
             first_name, dtype = name, array.dtype

@@ -9,7 +9,7 @@ import pytest
 
 from emoref_kernels import Backend, BackendError, load_backend
 
-OPERATIONS = [field.name for field in fields(Backend) if field.name not in {"name", "mode"}]
+OPERATIONS = [field.name for field in fields(Backend) if field.name not in {"name", "mode", "layout"}]
 BACKENDS = ("reference", "cpu")
 
 
@@ -88,3 +88,20 @@ def test_unknown_modes_are_refused() -> None:
         load_backend("cpu:slow")
     with pytest.raises(BackendError, match='"reference" has no mode \'fast\'; it has "exact"'):
         load_backend("reference", "fast")
+
+
+def test_the_layout_changes_what_works_on_images_only() -> None:
+    planes, maps = load_backend("cpu"), load_backend("cpu", layout="channels-last")
+    assert (planes.layout, maps.layout) == ("planes", "channels-last")
+    assert maps is load_backend("cpu", "fast", "channels-last")
+    assert repr(maps) == "Backend('cpu', layout='channels-last')"
+    assert load_backend("cpu", "exact", "channels-last").mode == "exact"
+    changed = {name for name in OPERATIONS if getattr(planes, name) is not getattr(maps, name)}
+    assert changed >= {"conv2d", "batch_norm_train", "relu", "max_pool2d", "concat"}
+    assert not changed & {"linear", "softmax", "sgd_update", "hypervolume"}
+
+
+@pytest.mark.parametrize("name", ["reference", "cpu"])
+def test_an_unknown_layout_is_refused(name: str) -> None:
+    with pytest.raises(BackendError, match=f'back end "{name}" has no layout \'rows\'; it has "planes"'):
+        load_backend(name, layout="rows")

@@ -8,17 +8,34 @@ from pathlib import Path
 import numba
 import numpy as np
 import pytest
-from kernel_cases import OPERATIONS, Operation, assert_close, check_thread_counts
+from kernel_cases import OPERATIONS, Operation, assert_close, check_thread_counts, load_table
 
 from emoref_kernels import DtypeError, load_backend
 
 # Interpreted (`make coverage`), the loops of the cpu back end take hundreds of times longer.
 SHAPES = 10 if numba.config.DISABLE_JIT else 200
-BACKENDS = ("reference", "cpu")
+COMPILED = ("cpu", "cpu maps")
+BACKENDS = ("reference", *COMPILED)
+WITHOUT_IMAGES = {
+    "linear", "softmax", "softmax_cross_entropy", "distillation_loss", "sgd_update", "adam_update"
+}  # fmt: skip
 TOLERANCE = 1e-5
 
 every_operation = pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
-every_backend = pytest.mark.parametrize("backend_name", BACKENDS)
+
+
+def _on_each(*tables: str) -> pytest.MarkDecorator:
+    """Run a test with every operation on each table, those that know no images not on maps."""
+    cases = [
+        pytest.param(operation, table, id=f"{operation.name}-{table}")
+        for operation in OPERATIONS
+        for table in tables
+        if table != "cpu maps" or operation.name not in WITHOUT_IMAGES
+    ]
+    return pytest.mark.parametrize(("operation", "backend_name"), cases)
+
+
+on_every_backend, on_every_compiled = _on_each(*BACKENDS), _on_each(*COMPILED)
 REFERENCE = load_backend("reference")
 
 
@@ -45,9 +62,9 @@ def test_reference_gradients_equal_numeric_derivatives(operation: Operation) -> 
             assert abs(numeric - analytic) <= 1e-6 * scale, f"{operation.name} {name} {case}"
 
 
-@every_operation
-def test_cpu_equals_reference(operation: Operation) -> None:
-    cpu = load_backend("cpu")
+@on_every_compiled
+def test_cpu_equals_reference(operation: Operation, backend_name: str) -> None:
+    cpu = load_table(backend_name)
     for drawn, rng in operation.cases(SHAPES, purpose=1):
         single = drawn.astype("float32")
         double = single.astype("float64")
@@ -72,15 +89,14 @@ def test_reference_keeps_float32(operation: Operation) -> None:
             assert_close(array, expected[name], TOLERANCE, f"{operation.name} {name} {drawn}")
 
 
-@every_backend
-@every_operation
+@on_every_backend
 def test_equals_pytorch(operation: Operation, backend_name: str) -> None:
     torch = pytest.importorskip("torch")
     # Two pools of threads that wait for work by spinning slow each other down on arrays this small.
     torch.set_num_threads(1)
-    backend = load_backend(backend_name)
+    backend = load_table(backend_name)
     dtype, tolerance = "float64", 1e-10
-    if backend_name == "cpu":
+    if backend_name in COMPILED:
         dtype, tolerance = "float32", TOLERANCE
     for drawn, rng in operation.cases(SHAPES, purpose=2):
         case = drawn.astype(dtype)
@@ -100,12 +116,12 @@ def test_equals_pytorch(operation: Operation, backend_name: str) -> None:
             assert_close(actual[name], array, tolerance, f"{operation.name} {name} {drawn}")
 
 
-@every_operation
-def test_bits_do_not_depend_on_the_number_of_threads(operation: Operation) -> None:
+@on_every_compiled
+def test_bits_do_not_depend_on_the_number_of_threads(operation: Operation, backend_name: str) -> None:
     if numba.config.NUMBA_NUM_THREADS >= 2:
-        check_thread_counts(operation.name)
+        check_thread_counts(operation.name, backend_name)
         return
-    code = f"import kernel_cases; kernel_cases.check_thread_counts({operation.name!r})"
+    code = f"import kernel_cases; kernel_cases.check_thread_counts({operation.name!r}, {backend_name!r})"
     path = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
     # Threads that spin for a processor which others keep busy wait long.
     environment = {
@@ -114,10 +130,9 @@ def test_bits_do_not_depend_on_the_number_of_threads(operation: Operation) -> No
     subprocess.run([sys.executable, "-c", code], env=environment, check=True)
 
 
-@every_backend
-@every_operation
+@on_every_backend
 def test_inputs_are_left_alone_and_need_not_be_contiguous(operation: Operation, backend_name: str) -> None:
-    backend = load_backend(backend_name)
+    backend = load_table(backend_name)
     for drawn, rng in operation.cases(15, purpose=4):
         case = drawn.astype("float32")
         dy = rng.standard_normal(operation.forward(backend, case)[0].shape).astype("float32")
@@ -133,7 +148,7 @@ def test_inputs_are_left_alone_and_need_not_be_contiguous(operation: Operation, 
         for name, array in expected.items():
             np.testing.assert_array_equal(again[name], array)
             # Sums in another memory order may differ in the last bits where NumPy does them.
-            exact = 0.0 if backend_name == "cpu" else 1e-6
+            exact = 0.0 if backend_name in COMPILED else 1e-6
             assert_close(strided_results[name], array, exact, f"{operation.name} {name} {drawn}")
 
 
@@ -147,10 +162,9 @@ def _every_other(array: np.ndarray) -> np.ndarray:
     return view
 
 
-@every_backend
-@every_operation
+@on_every_backend
 def test_nan_reaches_every_result_that_depends_on_it(operation: Operation, backend_name: str) -> None:
-    backend = load_backend(backend_name)
+    backend = load_table(backend_name)
     for drawn, rng in operation.cases(20, purpose=5):
         for name, array in drawn.arrays.items():
             place = tuple(rng.integers(0, extent) for extent in array.shape)
@@ -172,12 +186,11 @@ def test_nan_reaches_every_result_that_depends_on_it(operation: Operation, backe
                 assert not missed.any(), f"{operation.name} {name} {drawn}"
 
 
-@every_backend
-@every_operation
+@on_every_backend
 def test_nan_in_the_gradient_is_handed_on(operation: Operation, backend_name: str) -> None:
     if operation.gradients is None:
         return
-    backend = load_backend(backend_name)
+    backend = load_table(backend_name)
     for drawn, _ in operation.cases(5, purpose=6):
         case = drawn.astype("float32")
         dy = np.full(operation.forward(backend, case)[0].shape, np.nan, dtype="float32")
@@ -188,9 +201,9 @@ def test_nan_in_the_gradient_is_handed_on(operation: Operation, backend_name: st
                 assert np.isnan(gradient).any(), f"{operation.name} {name} {drawn}"
 
 
-@every_operation
-def test_cpu_refuses_float64(operation: Operation) -> None:
-    cpu = load_backend("cpu")
+@on_every_compiled
+def test_cpu_refuses_float64(operation: Operation, backend_name: str) -> None:
+    cpu = load_table(backend_name)
     case, _ = operation.cases(1, purpose=7)[0]
     with pytest.raises(DtypeError, match=r"float64.*reference"):
         operation.forward(cpu, case)

@@ -127,8 +127,8 @@ def _unpack(numbers):
     n = numbers
     work = Work(n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8], n[9], n[10])
     grid = Grid(n[11], n[12], n[13], n[14], n[15], n[16], n[17], n[18], n[19], n[20], n[21])
-    source = Side(n[22], n[23], n[24], n[25], n[26], n[27], n[28], n[29], n[30], n[31], n[32])
-    result = Side(n[33], n[34], n[35], n[36], n[37], n[38], n[39], n[40], n[41], n[42], n[43])
+    source = Side(n[22], n[23], n[24], n[25], n[26], n[27], n[28], n[29], n[30], n[31], n[32], n[33])
+    result = Side(n[34], n[35], n[36], n[37], n[38], n[39], n[40], n[41], n[42], n[43], n[44], n[45])
     return work, grid, source, result
 
 
@@ -209,6 +209,7 @@ def winograd_conv(
     padding: tuple[int, int],
     outputs: int,
     y: NDArray[Any],
+    channels_last: bool = False,
 ) -> None:
     """Compute a convolution of 3 x 3 filters at stride 1 into `y`.
 
@@ -230,6 +231,9 @@ def winograd_conv(
         m of F(m x m, 3 x 3).
     y : ndarray of float32, 1-D
         Result (N, filters, H + 2 padding - 2, W + 2 padding - 2), flat.
+    channels_last : bool
+        Whether `x` and `y` are not planes but the memory of :class:`~emoref_kernels.cpu.maps.Maps` of these
+        shapes, with at least 4 channels. The bits are the same; padding channels of `y` become zeros.
     """
     images, channels, x_h, x_w = x_shape
     y_h, y_w = x_h + 2 * padding[0] - 2, x_w + 2 * padding[1] - 2
@@ -240,8 +244,8 @@ def winograd_conv(
     grid = make_grid(images, (y_h, y_w), outputs, depth, width, floats, threads if together else 1)
     unit_pixels = unit_pixels_of(grid)
     origin = -padding[0], -padding[1]
-    source = with_step(make_side(channels, (x_h, x_w), origin, outputs + 2, unit_pixels), grid)
-    result = with_step(make_side(filters, (y_h, y_w), (0, 0), outputs, unit_pixels), grid)
+    source = with_step(make_side(channels, (x_h, x_w), origin, outputs + 2, unit_pixels, channels_last), grid)
+    result = with_step(make_side(filters, (y_h, y_w), (0, 0), outputs, unit_pixels, channels_last), grid)
     bias_row = np.zeros(width, dtype=np.float32)
     bias_row[: bias.size] = bias
     positions, u_step = (outputs + 2) ** 2, filter_step(depth, width)
@@ -265,6 +269,7 @@ def winograd_weight_grad(
     padding: tuple[int, int],
     outputs: int,
     dw: NDArray[Any],
+    channels_last: bool = False,
 ) -> None:
     """Compute the gradient of 3 x 3 filters at stride 1 into `dw`.
 
@@ -282,6 +287,9 @@ def winograd_weight_grad(
         m of F(m x m, 3 x 3).
     dw : ndarray of float32, 1-D
         Result (filters, C, 3, 3), flat.
+    channels_last : bool
+        Whether `dy` and `x` are the memory of :class:`~emoref_kernels.cpu.maps.Maps`, with at least 4
+        channels. The bits are the same.
     """
     images, channels, x_h, x_w = x_shape
     y_h, y_w = x_h + 2 * padding[0] - 2, x_w + 2 * padding[1] - 2
@@ -293,8 +301,8 @@ def winograd_weight_grad(
     grid = make_grid(images, (y_h, y_w), outputs, depth, width, floats, 1)
     unit_pixels = unit_pixels_of(grid)
     origin = -padding[0], -padding[1]
-    x_side = with_step(make_side(channels, (x_h, x_w), origin, outputs + 2, unit_pixels), grid)
-    dy_side = with_step(make_side(filters, (y_h, y_w), (0, 0), outputs, unit_pixels), grid)
+    x_side = with_step(make_side(channels, (x_h, x_w), origin, outputs + 2, unit_pixels, channels_last), grid)
+    dy_side = with_step(make_side(filters, (y_h, y_w), (0, 0), outputs, unit_pixels, channels_last), grid)
     s_step = width * depth + LANES
     s_size = positions * s_step
     pixel_size = unit_pixels * max(x_side.chunk, dy_side.chunk)

@@ -2,9 +2,9 @@
 
 A tensor (N, channels, height, width) is seen as a grid of tiles. Its transformed form has, for each of the
 (m + 2)^2 positions inside a tile, a matrix of tiles by channels; the convolution is then one matrix product
-for each position. All vectors run over channels, so a unit of work (some rows of tiles of one image) is
-first copied into scratch memory with its channels innermost and zeros around it, and a result is copied
-back from such memory.
+for each position. All vectors run over channels. Maps with the channels innermost are read and written where
+they lie; of planes, a unit of work (some rows of tiles of one image) is first copied into scratch memory with
+its channels innermost and zeros around it, and a result is copied back from such memory.
 """
 
 from typing import NamedTuple
@@ -15,7 +15,11 @@ from emoref_kernels.cpu.jit import jit
 from emoref_kernels.cpu.runs import add_strided, copy_strided, transpose_block, transpose_run
 from emoref_kernels.cpu.simd import LANES, ROWS
 from emoref_kernels.cpu.simd_strided import TALL_ROWS, multiply_plain, multiply_rows, multiply_tall
-from emoref_kernels.cpu.winograd_tiles import input_tile, output_tile, output_tile_grad
+from emoref_kernels.cpu.winograd_clipped import (
+    clipped_input_tile,
+    clipped_output_tile,
+    clipped_output_tile_grad,
+)
 
 __all__ = [
     "Grid",
@@ -64,6 +68,7 @@ class Side(NamedTuple):
     step: int  # floats from one position to the next
     chunk: int  # channels that are treated together
     chunks: int
+    stride: int  # of maps: floats from one pixel to the next; 0: the tensor lies in planes
 
 
 @jit()
@@ -107,6 +112,31 @@ def _gather(grid, side, x, image, first_tile_row, tile_rows, first, channels, sc
 
 
 @jit()
+def _load_tiles(
+    grid, side, forward, pixels, start, row, column, top, left, height, width, vectors, v, place, tile_rows
+):
+    """Transform rows of tiles, the first at (top, left), of pixels that exist up to height and width."""
+    size = grid.outputs + 2
+    for i in range(tile_rows):
+        above, below = -top - i * grid.outputs, height - top - i * grid.outputs
+        for j in range(grid.tiles_w):
+            before, behind = -left - j * grid.outputs, width - left - j * grid.outputs
+            source = start + (i * row + j * column) * grid.outputs
+            for c in range(0, vectors * LANES, LANES):
+                if forward:
+                    clipped_input_tile(
+                        grid.outputs, v, place + c, size * side.step, side.step, pixels, source + c, row,
+                        column, above, below, before, behind,
+                    )  # fmt: skip
+                else:
+                    clipped_output_tile_grad(
+                        grid.outputs, v, place + c, size * side.step, side.step, pixels, source + c, row,
+                        column, above, below, before, behind,
+                    )  # fmt: skip
+            place += side.row
+
+
+@jit()
 def load_unit(grid, side, x, unit, slot, last, chunk, forward, scratch, v, v_start):
     """Transform one unit's tiles for some channels, and zero the tiles that it lacks.
 
@@ -134,31 +164,28 @@ def load_unit(grid, side, x, unit, slot, last, chunk, forward, scratch, v, v_sta
     tile_rows = min(grid.band, grid.tiles_h - first_tile_row)
     first = chunk * side.chunk
     channels = min(side.chunk, side.channels - first)
-    _gather(grid, side, x, image, first_tile_row, tile_rows, first, channels, scratch)
-    pixel = (channels + LANES - 1) // LANES * LANES
-    columns = (grid.tiles_w - 1) * grid.outputs + side.span
-    size = grid.outputs + 2
-    tile = slot * grid.unit_tiles
-    for i in range(tile_rows):
-        for j in range(grid.tiles_w):
-            place = v_start + tile * side.row + first
-            source = (i * columns + j) * grid.outputs * pixel
-            for c in range(0, pixel, LANES):
-                if forward:
-                    input_tile(
-                        grid.outputs, v, place + c, size * side.step, side.step, scratch, source + c,
-                        columns * pixel, pixel,
-                    )  # fmt: skip
-                else:
-                    output_tile_grad(
-                        grid.outputs, v, place + c, size * side.step, side.step, scratch, source + c,
-                        columns * pixel, pixel,
-                    )  # fmt: skip
-            tile += 1
+    vectors = (channels + LANES - 1) // LANES
+    place = v_start + slot * grid.unit_tiles * side.row + first
+    if side.stride:
+        pixels, column, row = x, side.stride, side.width * side.stride
+        top, left = side.top + first_tile_row * grid.outputs, side.left
+        height, width = side.height, side.width
+        start = (image * height + top) * row + left * column + first
+    else:
+        _gather(grid, side, x, image, first_tile_row, tile_rows, first, channels, scratch)
+        height = (tile_rows - 1) * grid.outputs + side.span
+        width = (grid.tiles_w - 1) * grid.outputs + side.span
+        pixels, column, row = scratch, vectors * LANES, width * vectors * LANES
+        top, left, start = 0, 0, 0
+    _load_tiles(
+        grid, side, forward, pixels, start, row, column, top, left, height, width, vectors, v, place,
+        tile_rows,
+    )  # fmt: skip
+    begin = slot * grid.unit_tiles + tile_rows * grid.tiles_w
     end = grid.block_tiles if last else (slot + 1) * grid.unit_tiles
-    for p in range(size * size):
-        for missing in range(tile, end):
-            _clear(v, v_start + p * side.step + missing * side.row + first, pixel)
+    for p in range((grid.outputs + 2) ** 2):
+        for missing in range(begin, end):
+            _clear(v, v_start + p * side.step + missing * side.row + first, vectors * LANES)
 
 
 @jit()
@@ -242,6 +269,41 @@ def multiply_position(
 
 
 @jit()
+def _store_tiles(
+    grid, side, m, m_start, slot, first, channels, bias, pixels, start, row, column, height, width
+):
+    """Transform a unit's products for some channels into its `height` by `width` pixels."""
+    size = grid.outputs + 2
+    tile = slot * grid.unit_tiles
+    for i in range((height + grid.outputs - 1) // grid.outputs):
+        for j in range(grid.tiles_w):
+            place = m_start + tile * side.row + first
+            target = start + (i * row + j * column) * grid.outputs
+            bottom, right = height - i * grid.outputs, width - j * grid.outputs
+            for c in range(0, channels, LANES):
+                clipped_output_tile(
+                    grid.outputs, pixels, target + c, row, column, m, place + c, size * side.step, side.step,
+                    bias, first + c, bottom, right,
+                )  # fmt: skip
+            if channels % LANES:
+                _keep_zeros(
+                    pixels, target + channels, row, column, min(bottom, grid.outputs),
+                    min(right, grid.outputs), LANES - channels % LANES,
+                )  # fmt: skip
+            tile += 1
+
+
+@jit()
+def _keep_zeros(pixels, start, row, column, height, width, count):
+    """Clear the padding channels of pixels where a NaN or an infinity, times 0, has made all of them NaN."""
+    for i in range(height):
+        for j in range(width):
+            place = start + i * row + j * column
+            if pixels[place] != 0.0:
+                _clear(pixels, place, count)
+
+
+@jit()
 def store_unit(grid, side, m, m_start, unit, slot, chunk, bias, scratch, y):
     """Transform one unit's products for some channels into pixels, and write them to the images.
 
@@ -263,32 +325,29 @@ def store_unit(grid, side, m, m_start, unit, slot, chunk, bias, scratch, y):
     image, band = divmod(unit, grid.bands)
     first_row = band * grid.band * grid.outputs
     rows = min(grid.band * grid.outputs, side.height - first_row)
-    tile_rows = (rows + grid.outputs - 1) // grid.outputs
     first = chunk * side.chunk
     channels = min(side.chunk, side.channels - first)
-    pixel = (channels + LANES - 1) // LANES * LANES
-    columns = grid.tiles_w * grid.outputs
-    size = grid.outputs + 2
-    tile = slot * grid.unit_tiles
-    for i in range(tile_rows):
-        for j in range(grid.tiles_w):
-            place = m_start + tile * side.row + first
-            target = (i * columns + j) * grid.outputs * pixel
-            for c in range(0, pixel, LANES):
-                output_tile(
-                    grid.outputs, scratch, target + c, columns * pixel, pixel, m, place + c,
-                    size * side.step, side.step, bias, first + c,
-                )  # fmt: skip
-            tile += 1
     plane = side.height * side.width
+    if side.stride:
+        pixels, column, row = y, side.stride, side.width * side.stride
+        start = image * plane * column + first_row * row + first
+        height, width, written = rows, side.width, channels
+    else:
+        pixels, start = scratch, 0
+        height, width = (rows + grid.outputs - 1) // grid.outputs * grid.outputs, grid.tiles_w * grid.outputs
+        written = column = (channels + LANES - 1) // LANES * LANES
+        row = width * column
+    _store_tiles(
+        grid, side, m, m_start, slot, first, written, bias, pixels, start, row, column, height, width
+    )
+    if side.stride:
+        return
     start = (image * side.channels + first) * plane + first_row * side.width
-    if columns == side.width:
-        _scatter(scratch, 0, pixel, rows * columns, channels, y, start, plane)
+    if width == side.width:
+        _scatter(scratch, 0, column, rows * width, channels, y, start, plane)
     else:
         for i in range(rows):
-            _scatter(
-                scratch, i * columns * pixel, pixel, side.width, channels, y, start + i * side.width, plane
-            )
+            _scatter(scratch, i * row, column, side.width, channels, y, start + i * side.width, plane)
 
 
 @jit()

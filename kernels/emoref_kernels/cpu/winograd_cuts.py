@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from emoref_kernels.cpu.maps import pixel_stride
 from emoref_kernels.cpu.simd import LANES, ROWS
 from emoref_kernels.cpu.winograd_blocks import Grid, Side
 
@@ -64,12 +65,20 @@ def row_floats(depth: int) -> int:
 
 
 def make_side(
-    channels: int, extents: tuple[int, int], origin: tuple[int, int], span: int, unit_pixels: int
+    channels: int,
+    extents: tuple[int, int],
+    origin: tuple[int, int],
+    span: int,
+    unit_pixels: int,
+    channels_last: bool,
 ) -> Side:
     """Describe one tensor; the step is filled in by :func:`with_step`."""
     depth = whole(channels, LANES)
-    chunk = min(depth, max(_PIXEL_FLOATS // unit_pixels // LANES, 1) * LANES)
-    return Side(channels, *extents, *origin, span, depth, row_floats(depth), 0, chunk, ceil_div(depth, chunk))
+    most = depth if channels_last else max(_PIXEL_FLOATS // unit_pixels // LANES, 1) * LANES
+    chunk, stride = min(depth, most), pixel_stride(channels) if channels_last else 0
+    return Side(
+        channels, *extents, *origin, span, depth, row_floats(depth), 0, chunk, ceil_div(depth, chunk), stride
+    )
 
 
 def with_step(side: Side, grid: Grid) -> Side:

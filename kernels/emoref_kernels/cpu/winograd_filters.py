@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emoref_kernels.cpu.jit import jit
-from emoref_kernels.cpu.runs import copy_strided, fma_run, transpose_run
+from emoref_kernels.cpu.runs import fma_run, transpose_run
 from emoref_kernels.cpu.simd import LANES, ROWS
 from emoref_kernels.cpu.winograd_blocks import column_tiles
 from emoref_kernels.cpu.winograd_cuts import whole, workspace
@@ -144,30 +144,29 @@ def filter_floats(channels: int, filters: int, outputs: int) -> int:
 
 
 @jit()
-def _finish_filter(f, outputs, parts, channels, depth, sums, s_size, s_step, totals, taps, dw):
+def _finish_filter(f, outputs, parts, channels, depth, sums, s_size, s_step, taps, dw):
     """Add the parts of one filter in their order, transform them, and write them as (c, r, s)."""
-    size = outputs + 2
+    size, place = outputs + 2, f * depth
+    for p in range(size * size):
+        for part in range(1, parts):
+            start = p * s_step + place
+            fma_run(sums, start, sums, part * s_size + start, depth, np.float32(1.0))
+    whole = 9 // ROWS * ROWS
     for c in range(0, depth, LANES):
-        place = f * depth + c
-        for p in range(size * size):
-            for lane in range(LANES):
-                totals[p * LANES + lane] = sums[p * s_step + place + lane]
-            for part in range(1, parts):
-                fma_run(totals, p * LANES, sums, part * s_size + p * s_step + place, LANES, np.float32(1.0))
-        filter_tile_grad(outputs, taps, 0, 3 * LANES, LANES, totals, 0, size * LANES, LANES)
-        target = (f * channels + c) * 9
-        for lane in range(min(LANES, channels - c)):
-            copy_strided(dw, target + lane * 9, taps, lane, 9, LANES)
+        filter_tile_grad(outputs, taps, 0, 3 * LANES, LANES, sums, place + c, size * s_step, s_step)
+        target, own = (f * channels + c) * 9, min(LANES, channels - c)
+        for t in range(0, whole, ROWS):
+            transpose_run(dw, target + t, 9, taps, t * LANES, LANES, own)
+        for t in range(whole, 9):
+            for lane in range(own):
+                dw[target + lane * 9 + t] = taps[t * LANES + lane]
 
 
 @jit(parallel=True)
 def _finish_filters(outputs, parts, filters, channels, depth, sums, s_size, s_step, dw):
     for index in numba.prange(filters):
-        totals = np.empty(36 * LANES, np.float32)
         taps = np.empty(9 * LANES, np.float32)
-        _finish_filter(
-            np.int64(index), outputs, parts, channels, depth, sums, s_size, s_step, totals, taps, dw
-        )
+        _finish_filter(np.int64(index), outputs, parts, channels, depth, sums, s_size, s_step, taps, dw)
 
 
 def filter_gradient(
@@ -178,7 +177,8 @@ def filter_gradient(
     Parameters
     ----------
     sums : ndarray of float32, 1-D
-        For each part, and each position, a matrix of filters by channels, both up to whole vectors.
+        For each part, and each position, a matrix of filters by channels, both up to whole vectors. The
+        first part becomes the sum of all.
     parts : int
         Parts, which are added in their order.
     filters, channels : int

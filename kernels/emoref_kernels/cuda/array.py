@@ -70,6 +70,7 @@ class DeviceArray:
 
     flags = _Flags()
     on_device = True
+    from_backend = True
 
     def __init__(self, block: _Block, shape: tuple[int, ...]) -> None:
         self._block, self.shape = block, shape

@@ -5,8 +5,10 @@ import json
 import pytest
 
 from emoref import __version__
+from emoref.nn.layout import training_layout
 from emoref.nn.ops import OPS
 from emoref.runs import warmup
+from emoref_kernels.cpu.simd import LANES
 
 
 @pytest.fixture(autouse=True)
@@ -16,13 +18,18 @@ def own_cache(tmp_path, monkeypatch):
 
 
 def test_every_kind_of_node_is_compiled():
-    nodes = [*warmup._every_layer().nodes, *warmup._sequential().nodes]
+    nodes = [*warmup._every_layer("all", 16).nodes, *warmup._sequential().nodes]
     assert {node.op for node in nodes} == set(OPS)
+
+
+def test_both_layouts_of_training_are_compiled():
+    for layout, channels in (("channels-last", LANES), ("planes", LANES + 1)):
+        assert training_layout(warmup._every_layer(layout, channels)).name == layout
 
 
 def test_every_part_runs():
     seconds = warmup.run_steps()
-    assert len(seconds) == 7
+    assert len(seconds) == 10
     assert all(value >= 0 for value in seconds.values())
 
 

@@ -36,10 +36,10 @@ def test_the_cases_call_every_function_of_the_table():
         return call
 
     reference = load_backend("reference")
-    labels = {"name", "mode"}
+    labels = {"name", "mode", "layout"}
     names = [field.name for field in dataclasses.fields(Backend) if field.name not in labels]
     recording = Backend(
-        "reference", "exact", **{name: recorded(name, getattr(reference, name)) for name in names}
+        "reference", "exact", "planes", **{name: recorded(name, getattr(reference, name)) for name in names}
     )
     for case in GOLDEN.cases:
         found = OPERATIONS[case.operation].run(recording, case.inputs_as("float64"), case.arguments)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from emoref_kernels import load_backend
 from emoref_kernels.cpu import simd, winograd, winograd_cuts
+from emoref_kernels.cpu.maps import Maps
 from emoref_kernels.cpu.simd import LANES
 from emoref_kernels.cpu.winograd_filters import transform_filters
 from emoref_kernels.reference import conv as reference
@@ -90,6 +91,40 @@ def all_passes(case, outputs):
     )
 
 
+def guarded_maps(shape):
+    """Return memory with guard zones, and the maps between them."""
+    pixels = Maps.empty(shape).pixels
+    memory, flat = guarded(pixels.shape)
+    return memory, Maps(flat.reshape(pixels.shape), shape[1])
+
+
+def convolve_maps(x, y_shape, u, b, padding, outputs):
+    memory, y = guarded_maps(y_shape)
+    winograd.winograd_conv(x.flat, x.shape, u, y.channels, b, padding, outputs, y.flat, channels_last=True)
+    assert np.all(memory[:64] == GUARD)
+    assert np.all(memory[-64:] == GUARD)
+    assert np.all(y.pixels[..., y.channels :] == 0)
+    return y
+
+
+def all_passes_of_maps(case, outputs):
+    x, w, b, dy = arrays(case)
+    padding = case[-1]
+    maps, gradient = Maps.from_planes(x), Maps.from_planes(dy)
+    around = 2 - padding[0], 2 - padding[1]
+    u = transform_filters(w.reshape(-1), w.shape, outputs, turned=False)
+    y = convolve_maps(maps, dy.shape, u, b, padding, outputs)
+    u = transform_filters(w.reshape(-1), w.shape, outputs, turned=True)
+    dx = convolve_maps(gradient, x.shape, u, NO_BIAS, around, outputs)
+    memory, dw = guarded(w.shape)
+    winograd.winograd_weight_grad(
+        gradient.flat, maps.flat, x.shape, len(w), padding, outputs, dw, channels_last=True
+    )
+    assert np.all(memory[:64] == GUARD)
+    assert np.all(memory[-64:] == GUARD)
+    return np.asarray(y), np.asarray(dx), dw.reshape(w.shape)
+
+
 def expected_passes(case):
     x, w, b, dy = (array.astype(np.float64) for array in arrays(case))
     padding = case[-1]
@@ -129,6 +164,47 @@ def test_any_shape_agrees_with_the_reference(images, channels, filters, size, pa
         assert_within(got, expected, outputs)
 
 
+def few_channels(case):
+    """Tell whether maps of a case would not be padded, as those of images are not."""
+    return min(case[1], case[4]) < 4
+
+
+@pytest.mark.parametrize("outputs", [2, 4])
+@pytest.mark.parametrize("name", [name for name in SHAPES if not few_channels(SHAPES[name])])
+def test_maps_give_the_bits_of_planes(name, outputs):
+    for got, expected in zip(
+        all_passes_of_maps(SHAPES[name], outputs), all_passes(SHAPES[name], outputs), strict=True
+    ):
+        assert got.tobytes() == expected.tobytes()
+
+
+@settings(deadline=None, max_examples=500)
+@given(
+    images=st.integers(1, 3),
+    channels=st.integers(4, 3 * LANES + 1),
+    filters=st.integers(4, 4 * LANES + 1),
+    size=st.tuples(st.integers(1, 10), st.integers(1, 10)),
+    padding=st.tuples(st.integers(0, 2), st.integers(0, 2)),
+    outputs=st.sampled_from([2, 4]),
+)
+def test_maps_of_any_shape_give_the_bits_of_planes(images, channels, filters, size, padding, outputs):
+    height, width = (max(extent, 3 - 2 * around) for extent, around in zip(size, padding, strict=True))
+    case = (images, channels, height, width, filters, padding)
+    for got, expected in zip(all_passes_of_maps(case, outputs), all_passes(case, outputs), strict=True):
+        assert got.tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_padding_channels_stay_zero_whatever_the_images_hold(value):
+    x = Maps.zeros((2, 19, 6, 9))
+    x.pixels[1, 2, 3, 4] = value
+    w = np.ones((21, 19, 3, 3), dtype=np.float32)
+    u = transform_filters(w.reshape(-1), w.shape, 4, turned=False)
+    y = convolve_maps(x, (2, 21, 6, 9), u, NO_BIAS, (1, 1), 4)
+    assert not np.any(np.isfinite(np.asarray(y)[1, :, 1:4, 2:5]))
+    assert np.all(np.asarray(y)[0] == 0)
+
+
 @pytest.mark.parametrize("outputs", [2, 4])
 @pytest.mark.parametrize("name", ["odd everything", "vgg", "bands"])
 def test_the_cut_of_the_work_changes_no_bit_of_a_convolution(monkeypatch, name, outputs):
@@ -146,6 +222,8 @@ def test_the_cut_of_the_work_changes_no_bit_of_a_convolution(monkeypatch, name, 
         np.testing.assert_array_equal(y, expected[0])
         np.testing.assert_array_equal(dx, expected[1])
         assert_within(dw, expected[2], outputs)
+        for got, planes in zip(all_passes_of_maps(case, outputs), (y, dx, dw), strict=True):
+            np.testing.assert_array_equal(got, planes)
 
 
 @pytest.mark.parametrize("outputs", [2, 4])
@@ -171,7 +249,10 @@ def check_threads():
                 results = []
                 for threads in range(1, most + 1):
                     numba.set_num_threads(threads)
-                    results.append([array.tobytes() for array in all_passes(case, outputs)])
+                    passes = all_passes(case, outputs)
+                    if not few_channels(case):
+                        passes += all_passes_of_maps(case, outputs)
+                    results.append([array.tobytes() for array in passes])
                 assert all(result == results[0] for result in results)
     for seed in range(100):
         rng = np.random.default_rng(seed)
