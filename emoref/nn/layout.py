@@ -2,7 +2,9 @@
 
 In channels-last maps (:mod:`emoref_kernels.cpu.maps`) a convolution finds whole vectors of channels, which is
 faster, but every map is padded to a whole number of vectors. With 50 filters and vectors of 16, 28 % more is
-multiplied. So a network whose channels fill their vectors well trains in maps, and another one in planes.
+multiplied. And 5 x 5 filters have a fast algorithm in planes alone (:mod:`emoref_kernels.cpu.winograd_five`). So a
+network whose channels fill their vectors well, and whose work is not mostly 5 x 5, trains in maps, and another one
+in planes.
 """
 
 from functools import lru_cache
@@ -69,7 +71,7 @@ def training_layout(net: Network) -> TrainingLayout:
     """
     from emoref_kernels.cpu.simd import LANES
 
-    needed = computed = 0.0
+    needed = computed = five = 0.0
     for node in net.nodes:
         if node.op != "conv2d":
             continue
@@ -81,12 +83,15 @@ def training_layout(net: Network) -> TrainingLayout:
         macs = node.kind.macs(node, [shape], net.shapes[node.name])
         needed += 2.0 * macs
         computed += 2.0 * macs * _padded(filters, LANES)
+        five += 3.0 * macs if (node.attrs["kernel"], node.attrs["stride"]) == (5, 1) else 0.0
         if node.inputs != (INPUT,):
             needed += macs
             computed += macs * _padded(channels, LANES)
     if not needed:
         return TrainingLayout("planes", 1.0, "there is no convolution")
     padding = computed / needed
+    if five > needed / 2:
+        return TrainingLayout("planes", padding, "5x5 filters do most of the work, which planes do faster")
     how = f"vectors of {LANES} channels make {padding:.2f} times the multiply-accumulates"
     if padding > MOST_PADDING:
         return TrainingLayout("planes", padding, f"{how}, above {MOST_PADDING}")

@@ -1,8 +1,10 @@
 """Convolution and its gradients, in float32; the twins of :mod:`emoref_kernels.reference.conv`.
 
 Here the arguments are checked, a technique is chosen (:mod:`~emoref_kernels.cpu.planner`), and the work is
-stated as Winograd's products of tiles (:mod:`~emoref_kernels.cpu.winograd`), as sliding products
-(:mod:`~emoref_kernels.cpu.correlate`), or as products of pixels (:mod:`~emoref_kernels.cpu.conv_weight`).
+stated as Winograd's products of tiles (:mod:`~emoref_kernels.cpu.winograd`, and
+:mod:`~emoref_kernels.cpu.winograd_five` for 5 x 5 filters), as sliding products
+(:mod:`~emoref_kernels.cpu.correlate`), as products of pixels (:mod:`~emoref_kernels.cpu.conv_weight`), or as
+output pixels that hand on their gradient (:mod:`~emoref_kernels.cpu.scatter`).
 """
 
 from collections.abc import Sequence
@@ -23,9 +25,11 @@ from emoref_kernels.cpu.conv_weight import weight_grad
 from emoref_kernels.cpu.correlate import Place, correlate, pack_weights, tile_height
 from emoref_kernels.cpu.depthwise import depthwise_planes, depthwise_weight_grad
 from emoref_kernels.cpu.gemm import flat
-from emoref_kernels.cpu.planner import DEPTHWISE, plan_convolution
+from emoref_kernels.cpu.planner import DEPTHWISE, SCATTER, plan_convolution, plan_input_grad
+from emoref_kernels.cpu.scatter import scatter_input_grad
 from emoref_kernels.cpu.winograd import winograd_conv, winograd_weight_grad
 from emoref_kernels.cpu.winograd_filters import transform_filters
+from emoref_kernels.cpu.winograd_five import five_conv, five_input_gradient, five_weight_gradient
 
 __all__ = [
     "conv2d",
@@ -102,6 +106,9 @@ def convolve(
     technique = plan_convolution(
         x.shape[1], all_filters, (y_h, y_w), (kernel_h, kernel_w), steps, pads, groups, mode
     )
+    if technique.outputs and kernel_h == 5:
+        five_conv(flat(x), x.shape, flat(w), filters, bias, pads, y.reshape(-1))
+        return y
     if technique.outputs:
         u = transform_filters(flat(w), w.shape, technique.outputs, turned=False, kept=True)
         winograd_conv(flat(x), x.shape, u, filters, bias, pads, technique.outputs, y.reshape(-1))
@@ -183,9 +190,15 @@ def input_gradient(
     dx = np.empty((images, channels * groups, x_h, x_w), dtype=np.float32)
     if images == 0:
         return dx
-    technique = plan_convolution(
-        w.shape[0], channels * groups, (x_h, x_w), (kernel_h, kernel_w), steps, pads, groups, mode
+    technique = plan_input_grad(
+        channels * groups, w.shape[0], (x_h, x_w), (kernel_h, kernel_w), steps, pads, groups, mode
     )
+    if technique.name == SCATTER:
+        scatter_input_grad(flat(dy), dy.shape, flat(w), w.shape, steps, pads, dx.reshape(-1), dx.shape)
+        return dx
+    if technique.outputs and kernel_h == 5:
+        five_input_gradient(flat(dy), flat(w), w.shape[0], pads, dx.reshape(-1), dx.shape)
+        return dx
     if technique.outputs:
         u = transform_filters(flat(w), w.shape, technique.outputs, turned=True, kept=True)
         around = 2 - pads[0], 2 - pads[1]
@@ -300,7 +313,9 @@ def weight_gradient(
     technique = plan_convolution(
         x.shape[1], all_filters, (y_shape[2], y_shape[3]), (kernel_h, kernel_w), steps, pads, groups, mode
     )
-    if technique.outputs:
+    if technique.outputs and kernel_h == 5:
+        five_weight_gradient(flat(dy), flat(x), x.shape, all_filters, pads, dw.reshape(-1))
+    elif technique.outputs:
         winograd_weight_grad(flat(dy), flat(x), x.shape, all_filters, pads, technique.outputs, dw.reshape(-1))
     elif technique.name == DEPTHWISE:
         depthwise_weight_grad(flat(dy), dy.shape, flat(x), x.shape, steps[0], pads, dw.reshape(-1))

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from emoref_kernels.cpu.gemm import BLOCK
 from emoref_kernels.cpu.jit import jit
-from emoref_kernels.cpu.runs import add_strided, copy_run, copy_strided, fma_run, transpose_run
+from emoref_kernels.cpu.runs import add_strided, copy_run, fma_run, transpose_run
 from emoref_kernels.cpu.simd import LANES, ROWS, TILE, multiply_panels
 
 __all__ = ["weight_grad"]
@@ -113,9 +113,12 @@ def _pixel_offsets(plan):
 
 @jit()
 def _pack_filters(
-    plan, dy, image, group, first_filter, panels, first_pixel, pixels, unit_pixels, out, out_start
+    plan, dy, image, group, first_filter, panels, first_pixel, pixels, unit_pixels, rows, out, out_start
 ):
-    """Copy the gradient of some filters at one image's pixels into panels of ROWS filters."""
+    """Copy the gradient of some filters at one image's pixels into panels of ROWS filters.
+
+    `rows` is memory for a panel that lacks filters: their rows are zeros.
+    """
     plane = plan.y_h * plan.y_w
     start = ((image * plan.groups + group) * plan.filters + first_filter) * plane + first_pixel
     for panel in range(panels):
@@ -125,9 +128,10 @@ def _pack_filters(
         if left >= ROWS:
             transpose_run(out, target, ROWS, dy, source, plane, pixels)
         else:
-            out[target : target + pixels * ROWS] = 0.0
-            for p in range(pixels):
-                copy_strided(out, target + p * ROWS, dy, source + p, left, plane)
+            for row in range(left):
+                copy_run(rows, row * pixels, dy, source + row * plane, pixels)
+            rows[left * pixels : ROWS * pixels] = 0.0
+            transpose_run(out, target, ROWS, rows, 0, pixels, pixels)
 
 
 @jit()
@@ -168,6 +172,7 @@ def _weight_grad_item(item, plan, dy, x, offsets, sums):
     first_filter = first_panel * ROWS
     scratch = np.zeros(plan.block_images * plan.scratch_image + TILE, np.float32)
     packed = np.empty(panels * ROWS * plan.block_images * plan.band * plan.y_w, np.float32)
+    missing_rows = np.empty(ROWS * plan.band * plan.y_w, np.float32)
     size = plan.blocks * plan.panels * ROWS * plan.width
     sums_start = (part * plan.groups + group) * size + first_filter * plan.width
     first_unit = plan.units * part // plan.parts
@@ -193,6 +198,7 @@ def _weight_grad_item(item, plan, dy, x, offsets, sums):
                 i * plan.y_w,
                 pixels,
                 images * pixels,
+                missing_rows,
                 packed,
                 n * pixels * ROWS,
             )

@@ -103,6 +103,16 @@ def test_groups_and_networks_without_convolution_stay_in_planes():
     assert training_layout(build("mlp", input_shape=(4,), classes=2)).name == "planes"
 
 
+def test_five_by_five_filters_stay_in_planes():
+    b = nn.NetworkBuilder("five", (LANES, 9, 9))
+    b.conv("conv", LANES, 5)
+    b.flatten("flat")
+    b.linear("fc", 4)
+    layout = training_layout(b.build())
+    assert (layout.name, layout.padding) == ("planes", 1.0)
+    assert "5x5" in layout.reason
+
+
 def test_other_back_ends_stay_as_they_are():
     reference, exact = load_backend("reference"), load_backend("cpu", "exact")
     assert training_backend(plain(), reference) is reference

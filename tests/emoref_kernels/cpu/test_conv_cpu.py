@@ -16,7 +16,8 @@ from emoref_kernels.reference import conv as reference
 def _direct():
     """Let the planner choose the direct product for every shape."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(conv, "plan_convolution", lambda *shape: Technique("direct", "forced by the tests"))
+        for name in ("plan_convolution", "plan_input_grad"):
+            patch.setattr(conv, name, lambda *shape: Technique("direct", "forced by the tests"))
         yield
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from emoref_kernels.cpu.planner import DEPTHWISE, MODES, plan_convolution
+from emoref_kernels.cpu.planner import DEPTHWISE, MODES, SCATTER, plan_convolution, plan_input_grad
 
 SAME = {"kernel": (3, 3), "padding": (1, 1)}
 
@@ -18,7 +18,8 @@ def test_wide_layers_of_3x3_use_winograd(shape):
 @pytest.mark.parametrize(
     ("shape", "options", "reason"),
     [
-        ((64, 64, (8, 8)), {"kernel": (5, 5)}, "5x5"),
+        ((64, 64, (8, 8)), {"kernel": (7, 5)}, "7x5"),
+        ((64, 64, (8, 8)), {"kernel": (5, 5), "stride": (2, 2)}, "stride is 2x2"),
         ((64, 64, (8, 8)), {**SAME, "stride": (2, 2)}, "stride is 2x2"),
         ((64, 64, (8, 8)), {**SAME, "groups": 32}, "32 groups"),
         ((64, 64, (8, 8)), {**SAME, "groups": 64, "stride": (3, 3)}, "64 groups"),
@@ -49,3 +50,53 @@ def test_filters_of_one_channel_each_are_depthwise():
         technique = plan_convolution(8, 8, (5, 5), **SAME, stride=stride, groups=8)
         assert technique.name == DEPTHWISE
     assert plan_convolution(8, 16, (5, 5), **SAME, groups=8).name == "direct"
+
+
+def test_wide_layers_of_5x5_use_winograd_unless_exact():
+    layer = {"kernel": (5, 5), "padding": (0, 0)}
+    assert plan_convolution(20, 50, (8, 8), **layer).outputs == 4
+    assert plan_input_grad(20, 50, (12, 12), **layer).outputs == 4
+    assert plan_convolution(20, 50, (8, 8), **layer, mode="exact").name == "direct"
+
+
+@pytest.mark.parametrize(
+    ("shape", "padding", "reason"),
+    [
+        ((1, 20, (24, 24)), (0, 0), "of the work"),
+        ((64, 64, (8, 8)), (5, 2), "padding"),
+        ((64, 64, (200, 200)), (2, 2), "too large"),
+        ((512, 512, (8, 8)), (2, 2), "too large"),
+    ],
+)
+def test_other_layers_of_5x5_are_direct_and_say_why(shape, padding, reason):
+    technique = plan_convolution(*shape, kernel=(5, 5), padding=padding)
+    assert technique.name == "direct"
+    assert reason in technique.reason
+
+
+@pytest.mark.parametrize(
+    ("shape", "options"),
+    [
+        ((6, 16, (14, 14)), {"kernel": (5, 5)}),
+        ((20, 50, (12, 12)), {"kernel": (5, 5), "mode": "exact"}),
+        ((16, 120, (5, 5)), {"kernel": (5, 5)}),
+        ((16, 32, (32, 32)), {**SAME, "stride": (2, 2)}),
+    ],
+)
+def test_gradients_of_inputs_are_scattered_where_that_saves_work(shape, options):
+    technique = plan_input_grad(*shape, **options)
+    assert technique.name == SCATTER
+    assert "of the direct work" in technique.reason
+
+
+@pytest.mark.parametrize(
+    ("shape", "options", "name"),
+    [
+        ((12, 12, (12, 12)), {"kernel": (4, 4), "padding": (3, 3)}, "direct"),  # more outputs than inputs
+        ((64, 64, (300, 300)), {"kernel": (3, 3), "stride": (2, 2)}, "direct"),  # memory
+        ((8, 16, (9, 9)), {"kernel": (2, 2), "groups": 4}, "direct"),
+        ((64, 64, (16, 16)), SAME, "winograd 4x4"),
+    ],
+)
+def test_other_gradients_of_inputs_are_not(shape, options, name):
+    assert plan_input_grad(*shape, **options).name == name
