@@ -2,9 +2,9 @@
 
 In channels-last maps (:mod:`emoref_kernels.cpu.maps`) a convolution finds whole vectors of channels, which is
 faster, but every map is padded to a whole number of vectors. With 50 filters and vectors of 16, 28 % more is
-multiplied. And 5 x 5 filters have a fast algorithm in planes alone (:mod:`emoref_kernels.cpu.winograd_five`). So a
-network whose channels fill their vectors well, and whose work is not mostly 5 x 5, trains in maps, and another one
-in planes.
+multiplied. And 5 x 5 filters have a fast algorithm in planes alone
+(:mod:`emoref_kernels.cpu.winograd_five`). So a network whose channels fill their vectors well, and whose
+work is not mostly 5 x 5, trains in maps, and another one in planes.
 """
 
 from functools import lru_cache

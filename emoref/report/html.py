@@ -191,9 +191,10 @@ def progress_section(record: RunRecord, drawn: dict[str, Figure]) -> str:
         drawn[name] = figure
         title = {"hypervolume": "Hypervolume", "lowest-error": "Lowest error"}.get(name, "Fewest filters")
         panels.append(f"<div><h3>{title}</h3>{plot(name, f'{title} by generation')}</div>")
-    last = record.generations[-1]
+    last, scored = record.generations[-1], provenance.scored_words(record)
     return f'<div class="panels">{"".join(panels)}</div>' + read(
-        f"{len(record.generations) - 1:,} generations, {last.evaluations:,} candidates scored. The "
+        f"{len(record.generations) - 1:,} generations, {last.evaluations:,} candidates scored"
+        f"{f' ({text(scored)})' if scored else ''}. The "
         "hypervolume is the share of the square from (0, 0) to (all filters kept, all predictions wrong) "
         "that the front dominates: it can only be compared between searches of one problem, and more is "
         "better. When it stays level, more generations gain little. Lowest error and fewest filters are "
@@ -350,6 +351,9 @@ def provenance_section(record: RunRecord, drawn: dict[str, Figure]) -> str:
     if macs := provenance.executed_macs(record):
         words = f'<span title="{macs:,} multiply-accumulates">{scaled(macs, "MAC")}</span>'
         facts.append(("executed by the searches", words))
+    if scored := provenance.scored_words(record):
+        facts.append(("candidates of the searches", text(scored)))
+    facts += [("warning", text(message)) for message in provenance.warnings(record)]
     origin, of_run = provenance.origin(record)
     facts += [(text(name), text(value)) for name, value in origin.items()]
     note = "" if of_run else read("Versions and machine are those that this report was written with.")

@@ -8,6 +8,7 @@ from emoref.runs import provenance
 from emoref.runs.record import RunRecord
 
 _STARTS = ("start", "resume")
+_SCORED = ("evaluated", "from_cache", "from_file", "raced", "images_saved")
 _STAGES = {
     "base": "measuring the base network",
     "generation": "search",
@@ -53,6 +54,42 @@ def executed_macs(record: RunRecord) -> int:
     """
     found = (event.get("macs") for event in record.events if event.get("event") == "generation")
     return sum(macs for macs in found if isinstance(macs, int) and not isinstance(macs, bool))
+
+
+def scored_candidates(record: RunRecord) -> dict[str, int]:
+    """Return where the searches' candidates got their counts from, as their log says; empty if it does not.
+
+    ``evaluated``, ``from_cache`` and ``from_file`` as in :class:`emoref.search.Spent`; where racing was on,
+    ``raced``, those of the first that were stopped, and ``images_saved``, which they were not run on. As for
+    :func:`executed_macs`, what an interruption lost is not in it.
+    """
+    totals: dict[str, int] = {}
+    for event in record.events:
+        if event.get("event") == "generation":
+            for name in _SCORED:
+                value = event.get(name)
+                if isinstance(value, int) and not isinstance(value, bool):
+                    totals[name] = totals.get(name, 0) + value
+    return totals
+
+
+def scored_words(record: RunRecord) -> str:
+    """Return :func:`scored_candidates` in words; empty where the log says nothing."""
+    found = scored_candidates(record)
+    if "evaluated" not in found:
+        return ""
+    known, of_file = found.get("from_cache", 0), found.get("from_file", 0)
+    file = f" ({of_file:,} of them by an earlier process)" if of_file else ""
+    raced = ""
+    if "raced" in found:
+        raced = f"; racing stopped {found['raced']:,} early and saved {found.get('images_saved', 0):,} images"
+    return f"{found['evaluated']:,} evaluated, {known:,} from the cache{file}{raced}"
+
+
+def warnings(record: RunRecord) -> list[str]:
+    """Return the warnings in the log, equal ones once, the first first."""
+    found = (event.get("message") for event in record.events if event.get("event") == "warning")
+    return list(dict.fromkeys(message for message in found if isinstance(message, str)))
 
 
 def stage_times(record: RunRecord) -> list[tuple[str, float]]:

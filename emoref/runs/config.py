@@ -85,7 +85,7 @@ class BaseSection(Section):
 
 
 class EngineSection(Section):
-    """Which back end computes, how exactly, on which threads (0: all cores) and where.
+    """Which back end computes, how exactly, on which threads (0: all cores) and where; what is remembered.
 
     Results depend on `backend` and `exact` only.
     """
@@ -94,6 +94,7 @@ class EngineSection(Section):
     threads: Annotated[int, Field(ge=0)] = 0  # 0: all cores
     workers: Annotated[int, Field(ge=0, le=1024)] = 0  # processes that evaluate candidates; 0: this one does
     dask: str = ""  # address of a Dask scheduler whose workers evaluate candidates
+    cache: bool = True  # whether counts of evaluated candidates are kept in the run folder
     exact: bool = False  # whether 3x3 convolutions do without the fastest technique, whose error is larger
 
     @property

@@ -7,6 +7,7 @@
     search.h5      every generation; replaced atomically, equal for equal seeds
     library.h5     the pruned models that a search chooses from, where a system has such
     searches/*.h5  every generation of each search, where a system has several
+    cache/*.h5     counts of candidates that were evaluated; may be deleted at any time
     models/        each compressed network with its architecture: *.h5, or *.emz and its figures in *.json
     bases/*.h5     each task's trained network, where a system has several tasks
     shared/*.h5    networks of several tasks that share filters, with what they are compared with
@@ -45,7 +46,14 @@ except ImportError:  # not on Windows, where two writers are not detected
     fcntl = None  # type: ignore[assignment]
 
 # Results do not depend on these.
-FREE_FIELDS = ("description", "engine.threads", "engine.workers", "engine.dask")
+FREE_FIELDS = (
+    "description",
+    "engine.threads",
+    "engine.workers",
+    "engine.dask",
+    "engine.cache",
+    "search.racing",
+)
 
 
 class RunFolder:
@@ -64,6 +72,7 @@ class RunFolder:
         self.search = path / "search.h5"
         self.library = path / "library.h5"
         self.searches = path / "searches"
+        self.cache = path / "cache"
         self.models = path / "models"
         self.bases = path / "bases"
         self.shared = path / "shared"
@@ -131,9 +140,9 @@ class RunFolder:
         """Check that ``config.toml`` still says what it said when the run began.
 
         The results already stored belong to the old settings, so a changed file would describe a run that
-        never was. Comments and layout may change, and so may ``description``, the engine's threads, workers
-        and Dask address; and ``[baselines]`` while none is stored, so that a finished run can be compared
-        afterwards. Folders of versions that kept no record are not checked.
+        never was. Comments and layout may change, and so may ``description``, the engine's threads, workers,
+        Dask address and cache, and the search's racing; and ``[baselines]`` while none is stored, so that a
+        finished run can be compared afterwards. Folders of versions that kept no record are not checked.
 
         Raises
         ------
@@ -204,7 +213,7 @@ class RunFolder:
             yield
 
     def _check_places(self) -> None:
-        several = (self.searches, self.bases, self.shared, self.exports, self.stages, self.joint)
+        several = (self.searches, self.cache, self.bases, self.shared, self.exports, self.stages, self.joint)
         for place in (self.models, self.baselines, self.tables, self.checkpoints, *several):
             if place.exists() and not place.is_dir():
                 raise RunFolderError(f"{place}: is a file; a folder is needed here")
@@ -259,6 +268,10 @@ class RunFolder:
     def search_file(self, name: str) -> Path:
         """Return the path of one of several searches."""
         return self.searches / f"{name}.h5"
+
+    def counts_file(self, name: str) -> Path:
+        """Return the path of the counts of candidates that were evaluated for one purpose."""
+        return self.cache / f"{name}.h5"
 
     def network_file(self, name: str) -> Path:
         """Return the path of any network's file: ``base``, ``<compressed>``, or ``<compressed>/<method>``."""

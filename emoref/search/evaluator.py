@@ -8,7 +8,8 @@ a single bit of the result:
   norm, ReLU and pooling behind it, so a candidate just picks its channels.
 * Equal beginnings: candidates with equal masks up to some layer share the values up to there.
 * Equal genomes in one population are evaluated once.
-* A bounded memory of counts by genome serves candidates that come back in a later generation.
+* A bounded memory of counts by genome serves candidates that come back in a later generation, and with a
+  file in a later process (:mod:`emoref.search.cache`).
 
 Networks of the LeNet kind share more on the CPU back end, in one compiled call for all candidates
 (:mod:`emoref.search.planes`).
@@ -17,15 +18,16 @@ Images are streamed in blocks and slimmed parameters are held for as many candid
 a budget, so the memory needed does not grow with the number of images or of candidates.
 """
 
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from emoref.compress import channel_map, count, kept_channels
+from emoref.compress import count, kept_channels
 from emoref.compress.slim import cut_network, cut_params
 from emoref.errors import ConfigError, DataError, ProblemError
 from emoref.nn import INPUT, Network, run_nodes
@@ -34,14 +36,18 @@ from emoref.nn.device import placed, resident
 from emoref.nn.executor import count_wrong
 from emoref.nn.fused import Plan, compile_plan, is_fusible
 from emoref.nn.parts import nodes_between
+from emoref.search.cache import CountCache, fingerprint
 from emoref.search.genome import FilterGenome
 from emoref.search.planes import PlanesPopulation
 from emoref.search.recalibration import Recalibration
+from emoref.search.sharing import sharing_plan
 from emoref_kernels import load_backend
 
-__all__ = ["PopulationEvaluator"]
+__all__ = ["PopulationEvaluator", "population_fingerprint"]
 
 Values = Mapping[str, NDArray[Any]]
+Images = NDArray[np.int64]
+"""Numbers of some of the images."""
 
 
 class PopulationEvaluator:
@@ -76,6 +82,8 @@ class PopulationEvaluator:
     ----------
     total : int
         Number of images; divide counts by it to have the error.
+    cache : CountCache
+        The counts that are remembered.
     evaluated : int
         How many candidates have really been evaluated so far (the others were known).
     macs_executed : int
@@ -121,8 +129,8 @@ class PopulationEvaluator:
         self._net, self._layout = net, layout
         self._params = params if recalibration is None else self._recalibrated(net, params)
         self._backend = load_backend(backend)
-        self._block_size, self._cache_size, self._memory_bytes = block_size, cache_size, memory_bytes
-        self._plan = _plan(net, layout)
+        self._block_size, self._memory_bytes = block_size, memory_bytes
+        self._plan = sharing_plan(net, layout)
         later = {node.name for node in net.nodes}.difference(self._plan.stem)
         self._later_params = {n: v for n, v in self._params.items() if n.rpartition(".")[0] in later}
         first = {n: v for n, v in self._params.items() if n not in self._later_params}
@@ -131,10 +139,18 @@ class PopulationEvaluator:
         planes = self._fusible and recalibration is None
         self._planes = PlanesPopulation.make(net, params, layout) if planes else None
         self._stem_runs = _Runs({}, {})
-        self._known: OrderedDict[bytes, int] = OrderedDict()
+        self._held: dict[bytes, _Candidate] = {}
+        self._fingerprint = partial(
+            population_fingerprint, net, params, self._images, self._labels, layout, backend, recalibration
+        )
+        self.cache = CountCache(cache_size, len(data))
         self.total = len(data)
-        self.evaluated = 0
         self.stem = self._plan.stem
+
+    @property
+    def evaluated(self) -> int:
+        """How many candidates have really been evaluated so far."""
+        return self.cache.spent.evaluated
 
     def wrong_counts(self, genomes: ArrayLike) -> NDArray[np.int64]:
         """Count the wrong predictions of every candidate.
@@ -157,6 +173,32 @@ class PopulationEvaluator:
         ProblemError
             If a genome leaves a layer without any filter.
         """
+        rows = self._checked(genomes)
+        return self.cache.complete(rows, lambda places: self._evaluate(rows, places))
+
+    def partial_counts(self, genomes: ArrayLike, part: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Count the wrong predictions of every candidate on a part of the images; the cache is not asked.
+
+        Parameters
+        ----------
+        genomes : bool array, shape (P, n_bits)
+            Candidates, as for :meth:`wrong_counts`, with the same errors.
+        part : int array, shape (n,)
+            Numbers of the images.
+
+        Returns
+        -------
+        int64 array, shape (P,)
+            The counts of parts that together are all images add up to those of :meth:`wrong_counts`.
+        """
+        rows = self._checked(genomes)
+        wrong = np.zeros(len(rows), dtype=np.int64)
+        for some in self._evaluate(rows, range(len(rows)), part):
+            for place, found in some:
+                wrong[place] = found
+        return wrong
+
+    def _checked(self, genomes: ArrayLike) -> NDArray[np.bool_]:
         rows = self._layout.checked(genomes)
         empty = np.argwhere(self._layout.kept(rows) == 0)
         if len(empty):
@@ -165,69 +207,97 @@ class PopulationEvaluator:
                 f"genome {row} keeps no filter of layer {self._layout.names[layer]!r}; "
                 f"repair genomes before they are evaluated"
             )
-        keys = [packed.tobytes() for packed in self._layout.pack(rows)]
-        counts = {key: self._known[key] for key in keys if key in self._known}
-        unseen = {key: row for key, row in zip(keys, rows, strict=True) if key not in counts}
-        counts.update(zip(unseen, self._evaluate(list(unseen.values())), strict=True))
-        self._remember(keys, counts)
-        return np.array([counts[key] for key in keys], dtype=np.int64)
+        return rows
 
-    def _remember(self, keys: Sequence[bytes], counts: Mapping[bytes, int]) -> None:
-        for key in keys:
-            self._known[key] = counts[key]
-            self._known.move_to_end(key)
-        while len(self._known) > self._cache_size:
-            self._known.popitem(last=False)
+    def keep_counts(self, path: Path) -> None:
+        """Take over the counts that the file `path` holds, and keep them there; see :class:`CountCache`."""
+        self.cache.attach(path, self._fingerprint())
 
-    def _evaluate(self, rows: Sequence[NDArray[np.bool_]]) -> list[int]:
-        """Count for distinct genomes."""
+    def close(self) -> None:
+        """Write the counts that are kept in a file."""
+        self.cache.save()
+
+    def _evaluate(
+        self, rows: NDArray[np.bool_], places: Sequence[int], part: Images | None = None
+    ) -> Iterator[list[tuple[int, int]]]:
+        """Yield the counts of distinct genomes on all or a part of the images, a chunk at a time."""
         # In lexicographic order, genomes with equal beginnings come into the same chunk.
-        order = sorted(range(len(rows)), key=lambda i: rows[i].tobytes())
-        self.evaluated += len(rows)
-        wrong = [0] * len(rows)
-        if self._planes is not None:
-            for position, some in self._count_planes(self._planes, rows, order):
-                wrong[position] += some
-            return wrong
-        for chunk in self._chunks(rows, order):
-            for part in slices(self.total, self._block_size):
-                for candidate, some in self._count_block(chunk, part):
-                    wrong[candidate.position] += some
-        return wrong
+        order = sorted(places, key=lambda place: rows[place].tobytes())
+        counted = self._count_planes if self._planes is not None else self._count_chunks
+        for chunk in counted(rows, order, part):
+            wrong: dict[int, int] = {}
+            for place, some in chunk:
+                wrong[place] = wrong.get(place, 0) + some
+            yield list(wrong.items())
 
     def _count_planes(
-        self, planes: PlanesPopulation, rows: Sequence[NDArray[np.bool_]], order: Sequence[int]
-    ) -> Iterator[tuple[int, int]]:
-        """Yield a candidate's position and its wrong predictions on one block of images, for all of both."""
-        if not order:
-            return
-        sorted_rows = np.stack([rows[i] for i in order])
+        self, rows: NDArray[np.bool_], order: Sequence[int], part: Images | None
+    ) -> Iterator[Iterator[tuple[int, int]]]:
+        """Yield for each chunk what yields a candidate's place and its wrong predictions on a block."""
+        planes = self._planes
+        assert planes is not None
+        sorted_rows = rows[order]
         for chunk in planes.chunks(sorted_rows, self._memory_bytes):
-            candidates = planes.candidates(sorted_rows[chunk])
-            self.macs_executed += self.total * planes.macs(sorted_rows[chunk])
-            for part in slices(self.total, self._block_size):
-                logits = planes.logits(candidates, self._images[part])
-                for position, some in zip(order[chunk], logits, strict=True):
-                    yield position, count_wrong(some, self._labels[part])
+            images = self.total if part is None else len(part)
+            self.macs_executed += images * planes.macs(sorted_rows[chunk])
+            yield self._count_planes_chunk(planes, sorted_rows[chunk], order[chunk], part)
+
+    def _count_planes_chunk(
+        self, planes: PlanesPopulation, rows: NDArray[np.bool_], places: Sequence[int], part: Images | None
+    ) -> Iterator[tuple[int, int]]:
+        candidates = planes.candidates(rows)
+        for block in self._blocks(part):
+            logits = planes.logits(candidates, np.ascontiguousarray(self._images[block]))
+            for place, some in zip(places, logits, strict=True):
+                yield place, count_wrong(some, self._labels[block])
+
+    def _count_chunks(
+        self, rows: NDArray[np.bool_], order: Sequence[int], part: Images | None
+    ) -> Iterator[Iterator[tuple[int, int]]]:
+        """Do the same for networks of other kinds."""
+        for chunk in self._chunks(rows, order, keep=part is not None):
+            yield (
+                (candidate.position, some)
+                for block in self._blocks(part)
+                for candidate, some in self._count_block(chunk, block)
+            )
+
+    def _blocks(self, part: Images | None) -> Iterator[slice | Images]:
+        """Yield what a block holds of all images, or of a part of them."""
+        blocks = slices(self.total if part is None else len(part), self._block_size)
+        return blocks if part is None else (part[block] for block in blocks)
 
     def _chunks(
-        self, rows: Sequence[NDArray[np.bool_]], order: Sequence[int]
+        self, rows: NDArray[np.bool_], order: Sequence[int], keep: bool = False
     ) -> Iterator[list["_Candidate"]]:
-        """Slim the candidates; yield as many at a time as the budget allows."""
+        """Slim the candidates; yield as many at a time as the budget allows.
+
+        With `keep`, candidates that are one chunk are kept for the next call, which may want some of them.
+        """
+        held, self._held = self._held, {}
+        if not all(rows[position].tobytes() in held for position in order):
+            held = {}
         chunk: list[_Candidate] = []
-        used_bytes = 0
+        used_bytes, chunks = 0, 0
         for position in order:
-            candidate = self._candidate(position, rows[position])
+            known = held.get(rows[position].tobytes())
+            candidate = (
+                self._candidate(position, rows[position])
+                if known is None
+                else replace(known, position=position)
+            )
             size_bytes = sum(value.nbytes for value in candidate.params.values())
             # Winograd's algorithm holds up to 36 numbers for 9 weights, beside the weights themselves.
             size_bytes *= 5 if self._fusible else 1
             if chunk and used_bytes + size_bytes > self._memory_bytes:
                 yield chunk
-                chunk, used_bytes = [], 0
+                chunk, used_bytes, chunks = [], 0, chunks + 1
             chunk.append(candidate)
             used_bytes += size_bytes
         if chunk:
             yield chunk
+        if keep and chunks == 0:
+            self._held = {rows[candidate.position].tobytes(): candidate for candidate in chunk}
 
     def _candidate(self, position: int, row: NDArray[np.bool_]) -> "_Candidate":
         kept = kept_channels(self._net, self._layout.masks(row))
@@ -250,12 +320,14 @@ class PopulationEvaluator:
         self.macs_executed += self._recalibration.macs(net)
         return self._recalibration(net, params)
 
-    def _count_block(self, chunk: Sequence["_Candidate"], part: slice) -> Iterator[tuple["_Candidate", int]]:
+    def _count_block(
+        self, chunk: Sequence["_Candidate"], block: slice | Images
+    ) -> Iterator[tuple["_Candidate", int]]:
         """Yield the wrong predictions of every candidate of the chunk on one block of images."""
-        labels = self._labels[part]
+        labels = self._labels[block]
         # Values that overflow are a result like any other here: the prediction is wrong.
         with np.errstate(over="ignore", invalid="ignore"):
-            images = placed(self._images[part], self._backend)
+            images = placed(np.ascontiguousarray(self._images[block]), self._backend)
             full = self._run_part(
                 self._net, self._stem_params, {INPUT: images}, self._plan.frontier, self._stem_runs
             )
@@ -310,6 +382,24 @@ class PopulationEvaluator:
         return {**values, **(runs.plans[key](values) if wanted else {})}
 
 
+def population_fingerprint(
+    net: Network,
+    params: Values,
+    images: NDArray[Any],
+    labels: NDArray[Any],
+    layout: FilterGenome,
+    backend: str,
+    recalibration: Recalibration | None = None,
+) -> str:
+    """Return what the counts of pruned candidates depend on; arguments as of :class:`PopulationEvaluator`."""
+    details: dict[str, Any] = {"bits": {name: bits.tolist() for name, bits in layout.index.items()}}
+    arrays = [*sorted(params.items()), ("images", images), ("labels", np.asarray(labels, dtype=np.int64))]
+    if recalibration is not None:
+        details["recalibration"] = [recalibration.batches, recalibration.batch_size, recalibration.until]
+        arrays.append(("recalibration", recalibration.images))
+    return fingerprint("pruned", backend, [net], arrays, details)
+
+
 @dataclass(frozen=True)
 class _Runs:
     """Parts of one network that have run, by what was given and wanted: their plans and their costs."""
@@ -334,71 +424,6 @@ class _Candidate:
     frontier: dict[str, NDArray[np.intp]]
     keys: tuple[bytes, ...]
     runs: _Runs = field(default_factory=lambda: _Runs({}, {}))
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """Where the candidates of a network can share work.
-
-    ``frontier`` are the stem's values that later nodes read. Level 0 is the frontier; level i is the node
-    ``cuts[i]`` through which everything later must pass (``cuts[0]`` is unused); the last level is the whole
-    network. ``bits[i]`` are the genome's bits on which the values at level i depend.
-    """
-
-    stem: tuple[str, ...]
-    frontier: tuple[str, ...]
-    cuts: tuple[str, ...]
-    bits: tuple[NDArray[np.int64], ...]
-
-
-_READERS = frozenset({"conv2d", "linear", "flatten", "local_response_norm"})
-"""Operations that cannot be in the stem if their input has pruned channels."""
-
-
-def _plan(net: Network, layout: FilterGenome) -> _Plan:
-    channels = channel_map(net)
-    bit_of = np.full(len(channels.pinned), -1, dtype=np.int64)
-    for name, bits in layout.index.items():
-        bit_of[channels.sources[name]] = bits
-
-    def pruned(value: str) -> bool:
-        return bool((bit_of[channels.values[value]] >= 0).any())
-
-    computed = {INPUT}
-    for node in net.nodes:
-        # Depthwise convolution and flattening would be right in the stem too. But a depthwise convolution
-        # cut down to one channel is an ordinary one, whose sums may be formed in another order; and to pick
-        # whole maps is cheaper than to pick their pixels one by one.
-        # Local response normalisation reads its neighbours, which are others in each candidate.
-        reads_pruned = node.op in _READERS and pruned(node.inputs[0])
-        if computed.issuperset(node.inputs) and not reads_pruned:
-            computed.add(node.name)
-    later = [node for node in net.nodes if node.name not in computed]
-    frontier = [
-        n for n in (INPUT, *(node.name for node in net.nodes)) if n in computed and _read(net, n, later)
-    ]
-
-    def bits_of(values: Sequence[str]) -> NDArray[np.int64]:
-        found = np.unique(np.concatenate([bit_of[channels.values[value]] for value in values]))
-        return found[found >= 0]
-
-    cuts, level_bits, seen = [""], [bits_of(frontier)], list(frontier)
-    for i, node in enumerate(later):
-        seen.append(node.name)
-        rest = later[i + 1 :]
-        if any(after.op in ("conv2d", "linear") for after in net.consumers(node.name)) and not any(
-            _read(net, value, rest) for value in seen[:-1]
-        ):
-            cuts.append(node.name)
-            level_bits.append(bits_of(seen))
-    level_bits.append(np.arange(layout.n_bits, dtype=np.int64))
-    stem = tuple(node.name for node in net.nodes if node.name in computed)
-    return _Plan(stem, tuple(frontier), tuple(cuts), tuple(level_bits))
-
-
-def _read(net: Network, value: str, nodes: Sequence[Any]) -> bool:
-    """Return whether one of the nodes reads the value."""
-    return any(value in node.inputs for node in nodes)
 
 
 def _split(group: Sequence[_Candidate], level: int) -> list[list[_Candidate]]:

@@ -2,13 +2,14 @@
 
 A candidate is a task and a mask: the task's network with the masked weights set to zero, and nothing trained.
 Networks are run as :func:`emoref.nn.evaluate` runs them, so counts are those of each network alone. Equal
-candidates are evaluated once; of a mask, 16 bytes are remembered.
+candidates are evaluated once; of a mask, 16 bytes are remembered (:mod:`emoref.search.cache`).
 """
 
 import hashlib
-from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,9 @@ from emoref.errors import DataError, ProblemError, ShapeError
 from emoref.nn import Network, predict
 from emoref.nn.batches import ArrayData, check_labels
 from emoref.nn.executor import count_wrong
+from emoref.search.cache import CountCache, fingerprint
 from emoref.search.mask_genome import MaskGenome
-from emoref.search.workers import FAILED, SpreadEvaluator, fingerprint
+from emoref.search.workers import SpreadEvaluator
 from emoref_kernels import load_backend
 
 __all__ = ["MaskedEvaluator", "MaskedWorkers", "candidate_rows"]
@@ -28,7 +30,7 @@ Array = NDArray[Any]
 Rows = NDArray[np.uint8]
 
 _REMEMBERED = 1_000_000
-"""Counts that are kept, those of the newest candidates."""
+"""Counts that are kept, those of the candidates used last."""
 
 
 def candidate_rows(genome: MaskGenome, genomes: ArrayLike, tasks: int) -> Rows:
@@ -53,29 +55,6 @@ def candidate_rows(genome: MaskGenome, genomes: ArrayLike, tasks: int) -> Rows:
     return np.hstack([task[:, None], np.tile(packed, (tasks, 1))])
 
 
-class _Memory:
-    """Counts by candidate; those used last are kept."""
-
-    def __init__(self) -> None:
-        self._known: OrderedDict[bytes, int] = OrderedDict()
-
-    def complete(self, rows: Rows, count: Callable[[list[Rows]], Sequence[int]]) -> NDArray[np.int64]:
-        """Return the count of each row; `count` is asked for distinct unknown rows, in sorted order."""
-        keys = [hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in rows]
-        unseen = {key: row for key, row in zip(keys, rows, strict=True) if key not in self._known}
-        order = sorted(unseen, key=lambda key: unseen[key].tobytes())
-        counted = dict(zip(order, count([unseen[key] for key in order]), strict=True))
-        # A failed candidate is not remembered: it may have been the machine's fault.
-        found = [self._known[key] if key in self._known else counted[key] for key in keys]
-        self._known.update({key: n for key, n in counted.items() if n != FAILED})
-        for key in keys:
-            if key in self._known:
-                self._known.move_to_end(key)
-        while len(self._known) > _REMEMBERED:
-            self._known.popitem(last=False)
-        return np.array(found, dtype=np.int64)
-
-
 class MaskedEvaluator:
     """Wrong predictions of sparse candidates of the networks of several tasks.
 
@@ -98,6 +77,8 @@ class MaskedEvaluator:
     ----------
     totals : tuple of int
         Number of images of each task.
+    cache : CountCache
+        The counts that are remembered.
     evaluated : int
         How many candidates have really been evaluated so far (the others were known).
 
@@ -130,9 +111,14 @@ class MaskedEvaluator:
             check_labels(some.labels, len(some), net.classes) for some, net in zip(data, nets, strict=True)
         ]
         self._backend = load_backend(backend)
-        self._memory = _Memory()
+        self._fingerprint = partial(_fingerprint, nets, params, self._images, self._labels, genome, backend)
         self.totals = tuple(len(some) for some in data)
-        self.evaluated = 0
+        self.cache = CountCache(_REMEMBERED, sum(self.totals))
+
+    @property
+    def evaluated(self) -> int:
+        """How many candidates have really been evaluated so far."""
+        return self.cache.spent.evaluated
 
     def wrong_counts(self, candidates: ArrayLike) -> NDArray[np.int64]:
         """Count the wrong predictions of every candidate.
@@ -162,11 +148,19 @@ class MaskedEvaluator:
             )
         if (rows[:, 0] >= len(self._nets)).any():
             raise ProblemError(f"a candidate's task must be 0 to {len(self._nets) - 1}")
-        return self._memory.complete(rows, self._count)
+        return self.cache.complete(rows, partial(self._count, rows))
 
-    def _count(self, rows: Sequence[Rows]) -> list[int]:
-        self.evaluated += len(rows)
-        return [self._wrong(int(row[0]), row[None, 1:]) for row in rows]
+    def keep_counts(self, path: Path) -> None:
+        """Take over the counts that the file `path` holds, and keep them there; see :class:`CountCache`."""
+        self.cache.attach(path, self._fingerprint())
+
+    def close(self) -> None:
+        """Write the counts that are kept in a file."""
+        self.cache.save()
+
+    def _count(self, rows: Rows, places: list[int]) -> Iterator[list[tuple[int, int]]]:
+        for place in places:
+            yield [(place, self._wrong(int(rows[place, 0]), rows[place, None, 1:]))]
 
     def _wrong(self, task: int, packed: Rows) -> int:
         params = dict(self._params[task])
@@ -220,34 +214,39 @@ class MaskedWorkers(SpreadEvaluator):
             "genome": genome,
             "backend": backend,
         }
-        keys = [fingerprint(*parts) for parts in zip(params, images, arrays, strict=True)]
         super().__init__(
             setup,
-            f"masked-{genome.block}-{'-'.join(keys)}",
+            _fingerprint(nets, params, images, arrays, genome, backend),
             sum(len(some) for some in images),
             np.uint8,
             _named,
             make_executor=make_executor,
             workers=workers,
             report=report,
+            cache_size=_REMEMBERED,
         )
         self.totals = tuple(len(some) for some in images)
-        self._memory = _Memory()
 
-    def wrong_counts(self, genomes: ArrayLike) -> NDArray[np.int64]:
-        """Return the wrong predictions of each candidate, or ``FAILED``.
 
-        Parameters
-        ----------
-        genomes : uint8 array, shape (R, 1 + packed bytes)
-            Candidates; see :func:`candidate_rows`.
-
-        Raises
-        ------
-        WorkerError
-            If the workers cannot be started or reached, or not one candidate could be evaluated.
-        """
-        return self._memory.complete(np.ascontiguousarray(genomes, dtype=np.uint8), self._count)
+def _fingerprint(
+    nets: Sequence[Network],
+    params: Sequence[Mapping[str, Array]],
+    images: Sequence[Array],
+    labels: Sequence[Array],
+    genome: MaskGenome,
+    backend: str,
+) -> str:
+    arrays = [
+        (f"{task} {name}", value)
+        for task, values in enumerate(params)
+        for name, value in (
+            *sorted(values.items()),
+            ("images", images[task]),
+            ("labels", np.asarray(labels[task], dtype=np.int64)),
+        )
+    ]
+    details = {"block": genome.block, "layers": list(genome.names)}
+    return fingerprint("masked", backend, nets, arrays, details)
 
 
 def _named(row: Rows) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emoref.compress import count, slim_network
+from emoref.compress import count
 from emoref.nn import Network
 from emoref.nn.fused_planes import planes_layers, planes_program
 from emoref.search.genome import FilterGenome
@@ -44,6 +44,11 @@ class PlanesPopulation:
         self._net, self._layout = net, layout
         self._filters = [(node.name, node.attrs["filters"]) for node, _, _ in layers.convolutions]
         self._units = [(node.name, node.attrs["units"]) for node, _, _ in layers.linears]
+        # Multiply-accumulates of a linear layer for each filter or unit that it reads and each of its units.
+        sizes = [self._filters[-1][1], *(units for _, units in self._units)]
+        macs = {layer.name: (layer.op, layer.macs) for layer in count(net).layers}
+        self._pair_macs = [macs[name][1] // (sizes[k] * units) for k, (name, units) in enumerate(self._units)]
+        self._shared_macs = sum(number for op, number in macs.values() if op == "conv2d")
         # Several threads may ask for counts at once; each takes memory of its own.
         self._free: list[NDArray[np.float32]] = []
 
@@ -83,13 +88,13 @@ class PlanesPopulation:
         The convolutions run once with all filters; what a candidate adds up of the second one's partial sums
         are additions.
         """
-        own = sum(
-            layer.macs
-            for row in rows
-            for layer in count(slim_network(self._net, self._layout.masks(row))).layers
-            if layer.op == "linear"
-        )
-        return own + sum(layer.macs for layer in count(self._net).layers if layer.op == "conv2d")
+        before = self._kept(rows, *self._filters[-1]).sum(axis=1)
+        own = 0
+        for (name, units), of_pair in zip(self._units, self._pair_macs, strict=True):
+            after = self._kept(rows, name, units).sum(axis=1)
+            own += of_pair * int((before * after).sum())
+            before = after
+        return own + self._shared_macs
 
     def logits(self, candidates: Any, images: NDArray[Any]) -> NDArray[np.float32]:
         """Return the results of candidates for a block of images, shape (P, N, classes)."""

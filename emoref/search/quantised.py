@@ -6,8 +6,9 @@ shared, none of which changes a single bit of the result:
 * Quantised weights, by model, layer and bits: a bounded memory holds those used last.
 * Equal beginnings: candidates of one model that agree in the bits of the first layers share the values up
   to there.
-* Equal candidates are evaluated once; counts by candidate are kept, for whatever is minimised beside the
-  error. The error depends neither on a dataflow nor on a coding, so all searches can share one evaluator.
+* Equal candidates are evaluated once; counts by candidate are kept (:mod:`emoref.search.cache`), for
+  whatever is minimised beside the error. The error depends neither on a dataflow nor on a coding, so all
+  searches can share one evaluator.
 
 Images are streamed in blocks, so the memory needed does not grow with their number.
 """
@@ -16,6 +17,8 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,7 +39,8 @@ from emoref.nn.batches import ArrayData, check_labels, slices
 from emoref.nn.executor import count_wrong
 from emoref.nn.fused import compile_plan, is_fusible
 from emoref.nn.fused_planes import planes_layers
-from emoref.search.workers import SpreadEvaluator, fingerprint
+from emoref.search.cache import CountCache, fingerprint
+from emoref.search.workers import SpreadEvaluator
 from emoref_kernels import load_backend
 
 __all__ = ["REAL_BITS", "QuantizedEvaluator", "QuantizedWorkers", "WeightCache"]
@@ -117,6 +121,8 @@ class QuantizedEvaluator:
         The back end that computes.
     memory_bytes : int, default 2**29
         Budget for quantised weights, and again for the values that are shared.
+    cache_size : int, default 100000
+        Counts to remember, of the candidates used last; 0 for none.
 
     Attributes
     ----------
@@ -124,6 +130,8 @@ class QuantizedEvaluator:
         Number of images.
     layers : tuple of str
         The layers whose bits a candidate gives, in topological order.
+    cache : CountCache
+        The counts that are remembered.
     evaluated : int
         How many candidates have really been evaluated so far.
     layer_runs : int
@@ -148,6 +156,7 @@ class QuantizedEvaluator:
         method: str = "symmetric",
         backend: str = "cpu",
         memory_bytes: int = 2**29,
+        cache_size: int = 100_000,
     ) -> None:
         if not models:
             raise ConfigError("there is no model to quantise: the library is empty")
@@ -174,11 +183,16 @@ class QuantizedEvaluator:
         )
         shared = sum(math.prod(net.shapes[name]) for name in self._levels[1:])
         self._block = max(1, min(len(data), memory_bytes // (4 * shared)))
-        self._known: dict[bytes, int] = {}
+        self._fingerprint = partial(_fingerprint, net, models, data.images, self._labels, method, backend)
+        self.cache = CountCache(cache_size, len(data))
         self.total = len(data)
-        self.evaluated = 0
         self.layer_runs = 0
         self.macs_executed = 0
+
+    @property
+    def evaluated(self) -> int:
+        """How many candidates have really been evaluated so far."""
+        return self.cache.spent.evaluated
 
     def wrong_counts(self, candidates: ArrayLike) -> NDArray[np.int64]:
         """Count the wrong predictions of every candidate.
@@ -201,16 +215,23 @@ class QuantizedEvaluator:
             If there is no such model, or bits are out of range.
         """
         rows = self._checked(candidates)
-        keys = [row.tobytes() for row in rows]
-        unseen = {key: row for key, row in zip(keys, rows, strict=True) if key not in self._known}
-        self._known.update(zip(unseen, self._evaluate(list(unseen.values())), strict=True))
-        return np.array([self._known[key] for key in keys], dtype=np.int64)
+
+        def count(places: list[int]) -> list[list[tuple[int, int]]]:
+            return [list(zip(places, self._evaluate([rows[place] for place in places]), strict=True))]
+
+        return self.cache.complete(rows, count)
 
     def remember(self, candidates: ArrayLike, wrong: ArrayLike) -> None:
         """Take over the counts `wrong` of `candidates` that were found earlier, by an evaluator like this."""
-        rows = self._checked(candidates)
-        counts = np.asarray(wrong, dtype=np.int64).tolist()
-        self._known.update(zip((row.tobytes() for row in rows), counts, strict=True))
+        self.cache.remember(self._checked(candidates), wrong)
+
+    def keep_counts(self, path: Path) -> None:
+        """Take over the counts that the file `path` holds, and keep them there; see :class:`CountCache`."""
+        self.cache.attach(path, self._fingerprint())
+
+    def close(self) -> None:
+        """Write the counts that are kept in a file."""
+        self.cache.save()
 
     def _checked(self, candidates: ArrayLike) -> NDArray[np.float64]:
         rows = np.ascontiguousarray(candidates, dtype=np.float64)
@@ -230,7 +251,6 @@ class QuantizedEvaluator:
 
     def _evaluate(self, rows: Sequence[Row]) -> list[int]:
         """Count for distinct candidates, one model after the other, those with equal beginnings together."""
-        self.evaluated += len(rows)
         wrong = [0] * len(rows)
         order = sorted(range(len(rows)), key=lambda i: rows[i].tolist())
         for part in slices(self.total, self._block):
@@ -318,10 +338,9 @@ class QuantizedWorkers(SpreadEvaluator):
             "method": method,
             "backend": backend,
         }
-        values = {f"{i}.{name}": v for i, model in enumerate(models) for name, v in model.values.items()}
         super().__init__(
             setup,
-            f"{method}-{fingerprint(values, images, labels)}",
+            _fingerprint(net, models, images, labels, method, backend),
             len(images),
             np.float64,
             _named,
@@ -329,6 +348,24 @@ class QuantizedWorkers(SpreadEvaluator):
             workers=workers,
             report=report,
         )
+
+
+def _fingerprint(
+    net: Network,
+    models: Sequence[PrunedModel],
+    images: Array,
+    labels: Array,
+    method: str,
+    backend: str,
+) -> str:
+    arrays = [
+        (f"{i} {kind} {name}", value)
+        for i, model in enumerate(models)
+        for kind, values in (("mask", model.masks), ("values", model.values), ("other", model.others))
+        for name, value in sorted(values.items())
+    ]
+    arrays += [("images", images), ("labels", np.asarray(labels, dtype=np.int64))]
+    return fingerprint("quantised", backend, [net], arrays, method)
 
 
 def _named(row: Row) -> str:

@@ -9,10 +9,10 @@ one, and a candidate that still fails counts as failed: `FAILED` in place of its
 ``report``. Only if nothing at all works is it an error.
 """
 
-import hashlib
 import multiprocessing
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
+from pathlib import Path
 from typing import Any, Self
 
 import numba
@@ -21,17 +21,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from emoref.errors import ConfigError, WorkerError
 from emoref.nn import Network
-from emoref.search.evaluator import PopulationEvaluator
+from emoref.search.cache import FAILED, CountCache
+from emoref.search.evaluator import PopulationEvaluator, population_fingerprint
 from emoref.search.genome import FilterGenome
 
-__all__ = ["FAILED", "SpreadEvaluator", "WorkerEvaluator", "fingerprint", "process_pool"]
-
-FAILED = -1
-"""Stands for the count of a candidate that no worker could evaluate."""
+__all__ = ["FAILED", "SpreadEvaluator", "WorkerEvaluator", "process_pool"]
 
 _Rows = NDArray[Any]
-_REMEMBERED = 100_000
-"""Counts that are kept, those of the newest genomes."""
 
 _NEEDS_SETUP = "needs the setup"
 _evaluators: dict[str, Any] = {}
@@ -58,7 +54,9 @@ def process_pool(workers: int) -> Executor:
     return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
 
 
-def count_part(key: str, rows: _Rows, setup: Mapping[str, Any] | None) -> tuple[list[int], int] | str:
+def count_part(
+    key: str, rows: _Rows, setup: Mapping[str, Any] | None, images: NDArray[np.int64] | None = None
+) -> tuple[list[int], int] | str:
     """Count the wrong predictions of some candidates; the task that runs in a worker.
 
     Parameters
@@ -69,6 +67,8 @@ def count_part(key: str, rows: _Rows, setup: Mapping[str, Any] | None) -> tuple[
         Genomes.
     setup : mapping, optional
         Arguments of the evaluator, and its class as "evaluator"; needed once a worker.
+    images : int array, optional
+        On which images, by number; left out, on all.
 
     Returns
     -------
@@ -85,7 +85,8 @@ def count_part(key: str, rows: _Rows, setup: Mapping[str, Any] | None) -> tuple[
     numba.set_num_threads(1)
     evaluator = _evaluators[key]
     before = getattr(evaluator, "macs_executed", 0)
-    counts = [int(count) for count in evaluator.wrong_counts(rows)]
+    found = evaluator.wrong_counts(rows) if images is None else evaluator.partial_counts(rows, images)
+    counts = [int(count) for count in found]
     return counts, getattr(evaluator, "macs_executed", 0) - before
 
 
@@ -97,7 +98,8 @@ class SpreadEvaluator:
     setup : mapping
         Arguments of the evaluator, and its class as "evaluator"; its method ``wrong_counts`` is called.
     key : str
-        Names the setup; another one has another key.
+        Names the setup, and what counts depend on; another one has another key. See
+        :func:`emoref.search.cache.fingerprint`.
     total : int
         Number of images.
     dtype : dtype
@@ -106,11 +108,15 @@ class SpreadEvaluator:
         Returns words for a genome that failed.
     make_executor, workers, report
         As for :class:`WorkerEvaluator`.
+    cache_size : int, default 100000
+        Counts to remember; 0 for none.
 
     Attributes
     ----------
     total : int
         Number of images.
+    cache : CountCache
+        The counts that are remembered, here and not by the workers.
     macs_executed : int
         Multiply-accumulates of all forward passes of all workers so far, as far as their evaluators count
         them. More than one evaluator would execute: each worker runs again what candidates share.
@@ -132,6 +138,7 @@ class SpreadEvaluator:
         make_executor: Callable[[], Executor],
         workers: int,
         report: Callable[[str], None] = lambda text: None,
+        cache_size: int = 100_000,
     ) -> None:
         if workers < 1:
             raise ConfigError(f"the number of workers must be at least 1, got {workers}")
@@ -139,7 +146,7 @@ class SpreadEvaluator:
         self.total, self.macs_executed = total, 0
         self._make_executor, self._workers, self._report = make_executor, workers, report
         self._executor: Executor | None = None
-        self._known: dict[bytes, int] = {}
+        self.cache = CountCache(cache_size, total)
 
     def wrong_counts(self, genomes: ArrayLike) -> NDArray[np.int64]:
         """Return the wrong predictions of each genome, or `FAILED`.
@@ -156,25 +163,49 @@ class SpreadEvaluator:
             first reason.
         """
         rows = np.ascontiguousarray(genomes, dtype=self._dtype)
-        keys = [row.tobytes() for row in rows]
-        # A failed candidate is not remembered: it may have been the machine's fault.
-        new = {key: row for key, row in zip(keys, rows, strict=True) if key not in self._known}
-        counts = self._count([new[key] for key in sorted(new)])
-        found = dict(zip(sorted(new), counts, strict=True))
-        self._known.update({key: count for key, count in found.items() if count != FAILED})
-        counted = np.array([self._known.get(key, FAILED) for key in keys], dtype=np.int64)
-        for key in list(self._known)[: max(0, len(self._known) - _REMEMBERED)]:
-            del self._known[key]
-        return counted
+
+        return self.cache.complete(rows, lambda places: [self._count_sorted(rows, places)])
+
+    def partial_counts(self, genomes: ArrayLike, part: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the wrong predictions of each genome on a part of the images, or `FAILED`.
+
+        The evaluators of the workers must offer it; the cache is not asked.
+
+        Parameters
+        ----------
+        genomes : array_like, shape (n, genes)
+            Candidates.
+        part : int array, shape (n,)
+            Numbers of the images.
+
+        Raises
+        ------
+        WorkerError
+            As for :meth:`wrong_counts`.
+        """
+        rows = np.ascontiguousarray(genomes, dtype=self._dtype)
+        wrong = np.zeros(len(rows), dtype=np.int64)
+        for place, count in self._count_sorted(rows, range(len(rows)), part):
+            wrong[place] = count
+        return wrong
+
+    def _count_sorted(
+        self, rows: _Rows, places: Sequence[int], images: NDArray[np.int64] | None = None
+    ) -> list[tuple[int, int]]:
+        ordered = sorted(places, key=lambda place: rows[place].tobytes())
+        return list(zip(ordered, self._count([rows[place] for place in ordered], images), strict=True))
 
     def remember(self, genomes: ArrayLike, counts: ArrayLike) -> None:
         """Take over `counts` of `genomes` that were found earlier, by evaluators like these."""
-        rows = np.ascontiguousarray(genomes, dtype=self._dtype)
-        found = np.asarray(counts, dtype=np.int64).tolist()
-        self._known.update(zip((row.tobytes() for row in rows), found, strict=True))
+        self.cache.remember(np.ascontiguousarray(genomes, dtype=self._dtype), counts)
+
+    def keep_counts(self, path: Path) -> None:
+        """Take over the counts that the file `path` holds, and keep them there; see :class:`CountCache`."""
+        self.cache.attach(path, self._key)
 
     def close(self) -> None:
-        """Let the workers go."""
+        """Let the workers go, and write the counts that are kept in a file."""
+        self.cache.save()
         if self._executor is not None:
             self._executor.shutdown()
             self._executor = None
@@ -187,7 +218,7 @@ class SpreadEvaluator:
 
     # ------------------------------------------------------------------------------------- giving out
 
-    def _count(self, rows: Sequence[_Rows]) -> list[int]:
+    def _count(self, rows: Sequence[_Rows], images: NDArray[np.int64] | None) -> list[int]:
         """Count distinct genomes in sorted order: in parts, failed parts again, then one by one."""
         if not rows:
             return []
@@ -195,7 +226,7 @@ class SpreadEvaluator:
         counts, failures = [FAILED] * len(rows), []
         for attempt, what in enumerate(("given out again", "tried one by one", "ranked last")):
             failed = []
-            for part, outcome in zip(parts, self._run_parts(rows, parts), strict=True):
+            for part, outcome in zip(parts, self._run_parts(rows, parts, images), strict=True):
                 if isinstance(outcome, Exception):
                     failed.append(part)
                     failures.append(outcome)
@@ -216,24 +247,30 @@ class SpreadEvaluator:
             )
         return counts
 
-    def _run_parts(self, rows: Sequence[_Rows], parts: Sequence[Sequence[int]]) -> list[Any]:
+    def _run_parts(
+        self, rows: Sequence[_Rows], parts: Sequence[Sequence[int]], images: NDArray[np.int64] | None
+    ) -> list[Any]:
         """Return for each part its counts, or the exception that it ended in."""
         matrices = [np.array([rows[place] for place in part]) for part in parts]
-        outcomes = [self._outcome(future) for future in [self._submit(matrix) for matrix in matrices]]
+        futures = [self._submit(matrix, None, images) for matrix in matrices]
+        outcomes = [self._outcome(future) for future in futures]
         # A worker that has just started asks for the setup. One after another: each may be a new one.
         for place, matrix in enumerate(matrices):
             if outcomes[place] == _NEEDS_SETUP:
-                outcomes[place] = self._submit(matrix, self._setup)
+                outcomes[place] = self._submit(matrix, self._setup, images)
         outcomes = [self._outcome(o) if not isinstance(o, tuple | Exception) else o for o in outcomes]
         if any(_is_broken(outcome) for outcome in outcomes):
             self.close()
         return outcomes
 
-    def _submit(self, matrix: _Rows, setup: Mapping[str, Any] | None = None) -> Any:
+    def _submit(
+        self, matrix: _Rows, setup: Mapping[str, Any] | None, images: NDArray[np.int64] | None
+    ) -> Any:
         try:
             if self._executor is None:
                 self._executor = self._make_executor()
-            return self._executor.submit(count_part, self._key, matrix, setup)
+            where = () if images is None else (images,)
+            return self._executor.submit(count_part, self._key, matrix, setup, *where)
         except (OSError, RuntimeError) as error:  # a broken pool is a RuntimeError
             return error
 
@@ -297,7 +334,7 @@ class WorkerEvaluator(SpreadEvaluator):
         }
         super().__init__(
             setup,
-            fingerprint(params, images, labels),
+            population_fingerprint(net, params, images, labels, layout, backend),
             len(images),
             bool,
             _named_filters,
@@ -305,17 +342,6 @@ class WorkerEvaluator(SpreadEvaluator):
             workers=workers,
             report=report,
         )
-
-
-def fingerprint(params: Mapping[str, NDArray[Any]], images: NDArray[Any], labels: NDArray[Any]) -> str:
-    """Return a text that tells setups apart, by their parameters, images and labels."""
-    digest = hashlib.blake2b(digest_size=16)
-    for name in sorted(params):
-        digest.update(name.encode())
-        digest.update(params[name].tobytes())
-    digest.update(images.tobytes())
-    digest.update(labels.tobytes())
-    return digest.hexdigest()
 
 
 def _is_broken(outcome: Any) -> bool:

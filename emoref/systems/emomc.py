@@ -66,6 +66,7 @@ def run(config: EmomcConfig, folder: RunFolder, progress: Progress) -> None:
     costs = Costs(library, config.model)
     report = steps.reporter(folder, progress)
     accuracy = Accuracy(config, base, library, splits, workers_of(config.engine), report)
+    steps.keep_counts(accuracy.evaluator, config, folder, "errors")
     try:
         stores = {
             plan.name: run_search(plan, accuracy, costs, config, folder, progress)

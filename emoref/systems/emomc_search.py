@@ -189,9 +189,8 @@ class Accuracy:
         self.evaluator.remember(candidates[known], np.rint(errors[known] * self.images))
 
     def close(self) -> None:
-        """Let the workers go, if there are any."""
-        if isinstance(self.evaluator, QuantizedWorkers):
-            self.evaluator.close()
+        """Write the counts that are kept, and let the workers go, if there are any."""
+        self.evaluator.close()
 
 
 class CompressionProblem:
@@ -307,12 +306,14 @@ def run_search(
     progress.stage(f"search {plan.name}", section.generations)
     while len(store.generations) <= section.generations:
         offspring, begun = algorithm.ask(), accuracy.evaluator.macs_executed
+        known = accuracy.evaluator.cache.spent
         algorithm.tell(*problem.evaluate(offspring))
         store.append(_generation(algorithm), algorithm.state())
         done = len(store.generations) - 1
         text = _generation_line(store.generations[-1], plan)
         macs = accuracy.evaluator.macs_executed - begun
-        folder.log("generation", search=plan.name, generation=done, text=text, macs=macs)
+        spent = accuracy.evaluator.cache.spent.since(known)
+        folder.log("generation", search=plan.name, generation=done, text=text, macs=macs, **spent)
         progress.step(done, text)
     return store
 

@@ -252,6 +252,7 @@ def _search(
         kinds += [kind for kind in INITIALISATIONS if kind not in kinds]
     seed = child_seed(config.seed, "joint.search", group.number)
     problem = MaskProblem(trained, genome, fitness, config.engine.table, workers_of(config.engine), report)
+    steps.keep_counts(problem.evaluator, config, folder, group.name)
     try:
         for kind in kinds:
             name = search_name(group.name, kind, section.initialisation)

@@ -234,9 +234,8 @@ class MaskProblem:
         }
 
     def close(self) -> None:
-        """Let the workers go, if there are any."""
-        if isinstance(self.evaluator, MaskedWorkers):
-            self.evaluator.close()
+        """Write the counts that are kept, and let the workers go, if there are any."""
+        self.evaluator.close()
 
 
 def divisions_for(n_obj: int) -> int:
@@ -323,12 +322,13 @@ def run_search(
         algorithm.restore(_unpacked(store.state, problem.genome, str(path)))
     progress.stage(f"search {name}", section.generations)
     while len(store.generations) <= section.generations:
-        offspring = algorithm.ask()
+        offspring, known = algorithm.ask(), problem.evaluator.cache.spent
         algorithm.tell(problem.evaluate(offspring) if len(offspring) else np.empty((0, problem.n_obj)))
         store.append(_generation(algorithm, problem.genome), _packed(algorithm.state(), problem.genome))
         done = len(store.generations) - 1
         text = _generation_line(store.generations[-1], problem.tasks)
-        folder.log("generation", search=name, generation=done, text=text)
+        spent = problem.evaluator.cache.spent.since(known)
+        folder.log("generation", search=name, generation=done, text=text, **spent)
         progress.step(done, text)
     assert algorithm.population is not None
     return algorithm.population.take(front_rows(store.generations[-1]))

@@ -28,7 +28,7 @@ from pydantic import Field, field_validator, model_validator
 
 from emoref import compress, emo
 from emoref.errors import ConfigError
-from emoref.nn import Network
+from emoref.nn import Network, predict
 from emoref.runs.config import (
     ExperimentConfig,
     PositiveInt,
@@ -41,7 +41,15 @@ from emoref.runs.executors import Workers, workers_of
 from emoref.runs.folder import RunFolder
 from emoref.runs.progress import Progress
 from emoref.runs.store import Generation, SearchStore, front_rows
-from emoref.search import FAILED, FilterGenome, PopulationEvaluator, WorkerEvaluator
+from emoref.search import (
+    FAILED,
+    FilterGenome,
+    PopulationEvaluator,
+    Racing,
+    WorkerEvaluator,
+    hardest_first,
+    looked_at,
+)
 from emoref.seeding import child_seed
 from emoref.systems import steps
 from emoref.systems.baselines import Baselines, BaselinesSection
@@ -65,6 +73,7 @@ class SearchSection(Section):
     max_error: Probability = 1.0  # g2; 1: no bound
     remaining_ratio: tuple[Probability, Probability] = (0.0, 1.0)  # g3; (0, 1): no bound
     images: Annotated[int, Field(ge=0)] = 0  # of the validation set, class-balanced; 0: all
+    racing: bool = False  # stop candidates that selection will not look at; who survives stays the same
 
     @field_validator("initial")
     @classmethod
@@ -127,6 +136,7 @@ def run(config: OneShotConfig, folder: RunFolder, progress: Progress) -> None:
     baselines.check(net, params)
     report = steps.reporter(folder, progress)
     problem = FilterPruningProblem(net, params, splits, config, workers_of(config.engine), report)
+    steps.keep_counts(problem.evaluator, config, folder, "search")
     try:
         store = search(problem, config, folder, progress)
     finally:
@@ -189,6 +199,10 @@ class FilterPruningProblem:
                 *evaluated, make_executor=workers.make_executor, workers=workers.count, report=report
             )
         )
+        self.racing: Racing | None = None
+        if config.search.racing:
+            logits = predict(net, params, images, config.engine.table)
+            self.racing = Racing(self.evaluator, hardest_first(logits, labels))
         self.n_var, self.n_obj = self.genome.n_bits, len(OBJECTIVES)
         self.lower, self.upper, self.kind = 0, 1, "binary"
 
@@ -204,23 +218,49 @@ class FilterPruningProblem:
             "images": self.images,
         }
 
-    def evaluate(self, X: NDArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def evaluate(
+        self, X: NDArray, parents: emo.Population | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return objectives (rows, 2) and constraints (rows, 4; feasible: at most 0) of genomes (rows, n).
 
-        The error of a candidate that no worker could evaluate is NaN, which ranks it last.
+        The error of a candidate that no worker could evaluate is NaN, which ranks it last. With
+        ``search.racing``, that of a candidate which cannot survive beside the `parents` is a lower bound.
         """
         genomes = np.asarray(X, dtype=bool)
         kept = self.genome.kept(genomes)
         wrong = np.full(len(genomes), self.images, dtype=np.int64)
         alive = (kept > 0).all(axis=1)
-        wrong[alive] = self.evaluator.wrong_counts(genomes[alive])
+        if self.racing is None or parents is None:
+            wrong[alive] = self.evaluator.wrong_counts(genomes[alive])
+        else:
 
+            def needed(found: NDArray[np.int64]) -> NDArray[np.bool_]:
+                wrong[alive] = found
+                F, G = self._values(genomes, wrong)
+                everyone = np.vstack((parents.F, F)), np.vstack((parents.G, G))
+                return looked_at(everyone[0], self.settings.population, everyone[1])[len(parents.F) :][alive]
+
+            wrong[alive] = self.racing.race(genomes[alive], needed).wrong
+        return self._values(genomes, wrong)
+
+    def _values(
+        self, genomes: NDArray[np.bool_], wrong: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         f1 = self.genome.remaining_ratio(genomes)
         f2 = np.where(wrong == FAILED, np.nan, wrong / self.images)
         low, high = self.settings.remaining_ratio
         shortfall = self.genome.shortfall(genomes) / self.genome.sizes
         constraints = (shortfall.sum(axis=1), f2 - self.settings.max_error, low - f1, f1 - high)
         return np.column_stack((f1, f2)), np.column_stack(constraints)
+
+    def spent(self) -> dict[str, int]:
+        """Return what evaluating has cost so far, by name; with racing also what it stopped and saved."""
+        raced = (
+            {}
+            if self.racing is None
+            else {"raced": self.racing.stopped, "images_saved": self.racing.images_saved}
+        )
+        return {"macs": self.evaluator.macs_executed, **self.evaluator.cache.spent._asdict(), **raced}
 
     def sampling(self) -> emo.RatioLadder | emo.MagnitudeLadder:
         """Return how the first individuals are made: ``search.initial``.
@@ -238,9 +278,8 @@ class FilterPruningProblem:
         return emo.MagnitudeLadder(ranks, sizes, *settings.initial_ratio)
 
     def close(self) -> None:
-        """Let the workers go, if there are any."""
-        if isinstance(self.evaluator, WorkerEvaluator):
-            self.evaluator.close()
+        """Write the counts that are kept, and let the workers go, if there are any."""
+        self.evaluator.close()
 
 
 def search(
@@ -266,13 +305,13 @@ def search(
         algorithm.restore(store.state)
     progress.stage("search", settings.generations)
     while len(store.generations) <= settings.generations:
-        offspring, begun = algorithm.ask(), problem.evaluator.macs_executed
-        algorithm.tell(*problem.evaluate(offspring))
+        offspring, begun = algorithm.ask(), problem.spent()
+        algorithm.tell(*problem.evaluate(offspring, algorithm.population))
         store.append(_generation(algorithm), algorithm.state())
         done = len(store.generations) - 1
         text = _generation_line(store.generations[-1])
-        macs = problem.evaluator.macs_executed - begun
-        folder.log("generation", generation=done, text=text, macs=macs)
+        spent = {name: value - begun[name] for name, value in problem.spent().items()}
+        folder.log("generation", generation=done, text=text, **spent)
         progress.step(done, text)
     return store
 

@@ -16,7 +16,13 @@ from emoref.runs.config import DataSection, ExperimentConfig, TrainSection
 from emoref.runs.folder import RunFolder
 from emoref.runs.progress import Progress
 from emoref.runs.record import NetworkRecord, Outcome, baseline_names, read_network_record, selected_names
-from emoref.search import FilterGenome
+from emoref.search import (
+    FilterGenome,
+    MaskedEvaluator,
+    PopulationEvaluator,
+    QuantizedEvaluator,
+    SpreadEvaluator,
+)
 from emoref.seeding import child_seed
 
 Params = dict[str, NDArray[np.float32]]
@@ -118,6 +124,24 @@ def reporter(folder: RunFolder, progress: Progress) -> Callable[[str], None]:
         progress.note(f"worker: {text}")
 
     return report
+
+
+def keep_counts(
+    evaluator: PopulationEvaluator | QuantizedEvaluator | MaskedEvaluator | SpreadEvaluator,
+    config: ExperimentConfig,
+    folder: RunFolder,
+    name: str,
+) -> None:
+    """Let an evaluator keep its counts in the run folder under a name, unless ``engine.cache`` is off.
+
+    Raises
+    ------
+    RunFolderError
+        If the folder of these files cannot be made.
+    """
+    if config.engine.cache:
+        folder.make_folder(folder.cache)
+        evaluator.keep_counts(folder.counts_file(name))
 
 
 def base_network(

@@ -63,3 +63,25 @@ def test_executed_macs_are_added_up_over_the_generations(record: RunRecord) -> N
     ]
     assert provenance.executed_macs(replace(record, events=events)) == 12
     assert provenance.executed_macs(replace(record, events=[])) == 0
+
+
+def test_candidates_are_told_apart_by_where_their_counts_came_from(record: RunRecord) -> None:
+    events = [
+        {"event": "generation", "evaluated": 1000, "from_cache": 3, "from_file": 0},
+        {"event": "generation", "search": "a", "evaluated": 500, "from_cache": 9, "from_file": 2},
+        {"event": "generation", "evaluated": "many"},
+        {"event": "tested", "evaluated": 100},
+    ]
+    several = replace(record, events=events)
+    assert provenance.scored_candidates(several) == {"evaluated": 1500, "from_cache": 12, "from_file": 2}
+    words = "1,500 evaluated, 12 from the cache (2 of them by an earlier process)"
+    assert provenance.scored_words(several) == words
+    events.append({"event": "generation", "evaluated": 0, "from_cache": 0, "raced": 7, "images_saved": 4200})
+    raced = f"{words}; racing stopped 7 early and saved 4,200 images"
+    assert provenance.scored_words(replace(record, events=events)) == raced
+    assert provenance.scored_words(replace(record, events=[])) == ""
+
+
+def test_warnings_are_listed_once(record: RunRecord) -> None:
+    said = [{"event": "warning", "message": text} for text in ("b", "a", "b")]
+    assert provenance.warnings(replace(record, events=[*said, {"event": "warning"}])) == ["b", "a"]

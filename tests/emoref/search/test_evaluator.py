@@ -264,7 +264,7 @@ def test_memory_of_counts_is_used_and_bounded(monkeypatch):
     assert remembering.evaluated == n
     bounded = PopulationEvaluator(net, params, x, y, layout, cache_size=2)
     np.testing.assert_array_equal(bounded.wrong_counts(rows), first)
-    assert len(bounded._known) == 2
+    assert len(bounded.cache) == 2
     bounded.wrong_counts(rows[-2:])
     assert bounded.evaluated == n
     bounded.wrong_counts(rows[:1])
