@@ -35,9 +35,9 @@ def generator(seed: int, purpose: str, *indices: int) -> np.random.Generator:
     ConfigError
         If the seed or an index is negative.
     """
-    if seed < 0 or any(i < 0 for i in indices):
+    if seed < 0 or min(indices, default=0) < 0:
         raise ConfigError(f"seed and indices must be non-negative integers, got {(seed, *indices)}")
-    entropy: Any = [int(seed), zlib.crc32(purpose.encode()), *(int(i) for i in indices)]
+    entropy: Any = [int(seed), zlib.crc32(purpose.encode()), *map(int, indices)]
     if max(entropy) < 1 << 32:
         # The words that SeedSequence would make of the list, in half the time.
         entropy = np.array(entropy, dtype=np.uint32)

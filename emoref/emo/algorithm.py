@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -223,16 +224,15 @@ class Algorithm(ABC):
         return fill_with_new_rows(sample, self.population_size, None, self.attempts)
 
     def _breed(self, population: Population) -> NDArray[Any]:
-        rng = generator(self.seed, "emo.mating", self.generation)
-
-        def breed(count: int) -> NDArray[Any]:
-            parents = self._choose_parents(population, count + count % 2, rng)
-            X = mating(population.X, parents, self.variables, self.crossover, self.mutation, rng)
-            return self._repaired(X[:count], rng)
-
+        breed = partial(self._bred, population, generator(self.seed, "emo.mating", self.generation))
         if self.duplicates:
             return breed(self.offspring_size)
         return fill_with_new_rows(breed, self.offspring_size, population.X, self.attempts)
+
+    def _bred(self, population: Population, rng: np.random.Generator, count: int) -> NDArray[Any]:
+        parents = self._choose_parents(population, count + count % 2, rng)
+        X = mating(population.X, parents, self.variables, self.crossover, self.mutation, rng)
+        return self._repaired(X[:count], rng)
 
     def _repaired(self, X: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
         if self.repair is None:

@@ -162,7 +162,7 @@ def normalise(
     F = np.ascontiguousarray(check_objectives(F))
     if ranks.shape != F.shape[:1] or normaliser.ideal.shape != F.shape[1:]:
         raise _unfit(F, ranks, normaliser)
-    front = np.flatnonzero(ranks == ranks.min())
+    front = (ranks == ranks.min()).nonzero()[0]
     lowest, top, top_of_front = normalising.bounds(F, front)
     if np.isnan(lowest[0]):
         raise _unfit(F, ranks, normaliser)
@@ -283,7 +283,7 @@ def intercepts(extremes: NDArray[np.float64]) -> tuple[NDArray[np.float64] | Non
     (None, 'duplicate')
     """
     n_obj = len(extremes)
-    if len({row.tobytes() for row in extremes + 0.0}) < n_obj:  # minus zero becomes zero
+    if normalising.any_equal(np.ascontiguousarray(extremes) + 0.0):  # minus zero becomes zero
         return None, "duplicate"
     try:
         # The plane is the set of z with plane . z = 1; it meets axis i at 1 / plane_i.

@@ -173,7 +173,7 @@ def sort_fronts(F: NDArray[np.float64], size: int, G: NDArray[np.float64] | None
     size = min(size, len(F))
     up_to_rank = np.bincount(ranks).cumsum()
     last_rank = int(up_to_rank.searchsorted(size))
-    return Sorted(size, ranks, last_rank, np.flatnonzero(total_violation(F, G) == 0.0))
+    return Sorted(size, ranks, last_rank, (total_violation(F, G) == 0.0).nonzero()[0])
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,5 +1,6 @@
 """Checks of the Pareto kernels' arguments, made once for every back end."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -65,7 +66,8 @@ def check_reference_point(ref: Any, objectives: int) -> NDArray[np.float64]:
             f"the reference point has shape {values.shape}; with F of {objectives} objectives "
             f"it must be ({objectives},)"
         )
-    if not np.isfinite(values).all():
+    # Few values: looked at one by one, they take a third of the time that NumPy needs for all.
+    if not all(map(math.isfinite, values.tolist())):
         raise ShapeError(f"the reference point is {values.tolist()}; every value must be finite")
     return values.astype(np.float64, copy=False)
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from emoref_kernels.cpu.jit import jit
 
-__all__ = ["bounds", "extreme_rows", "scale", "solves", "units"]
+__all__ = ["any_equal", "bounds", "extreme_rows", "scale", "solves", "units"]
 
 _OFF_AXIS = 1e-6
 
@@ -111,6 +111,31 @@ def extreme_rows(points, ideal, unit, cut):
                 smallest[m] = value
                 nearest[m] = i
     return nearest
+
+
+@jit()
+def any_equal(points):
+    """Look for two points of the same bits; see `emoref_kernels.reference.normalising.any_equal`.
+
+    Parameters
+    ----------
+    points
+        Float64 (N, M), C-contiguous.
+
+    Returns
+    -------
+    bool
+        True if there are any.
+    """
+    bits = points.view(np.int64)
+    for i in range(len(bits)):
+        for j in range(i):
+            m = 0
+            while m < bits.shape[1] and bits[i, m] == bits[j, m]:
+                m += 1
+            if m == bits.shape[1]:
+                return True
+    return False
 
 
 @jit()

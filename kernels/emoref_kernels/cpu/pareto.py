@@ -160,26 +160,7 @@ def hypervolume(F: Any, ref: Any) -> float:
     """
     F = check_objectives(F, empty=True)
     ref = check_reference_point(ref, F.shape[1])
-    points, bounded = _points_below(np.ascontiguousarray(F), np.ascontiguousarray(ref))
-    return volume_of_points(points, ref) if bounded else float("inf")
-
-
-@jit()
-def _points_below(F, ref):
-    """Return the rows that are smaller than `ref` everywhere, and whether none of them is minus infinity."""
-    rows, objectives = F.shape
-    points = np.empty((rows, objectives))
-    count, bounded = 0, True
-    for i in range(rows):
-        below, finite = True, True
-        for m in range(objectives):
-            points[count, m] = F[i, m]
-            below = below and F[i, m] < ref[m]
-            finite = finite and F[i, m] != -np.inf
-        if below:
-            bounded = bounded and finite
-            count += 1
-    return points[:count], bounded
+    return volume_of_points(F, ref)
 
 
 def hypervolume_contributions(F: Any, ref: Any) -> NDArray[np.float64]:

@@ -1,31 +1,27 @@
 """The dominated hypervolume compiled with Numba, and what each point contributes to it.
 
-Every method sweeps the points in order of their last objective and asks by how much the volume in the
-other objectives grows with each:
-
-* two objectives: by a rectangle beside the previous one, O(N log N);
-* three: the dominated area of the first two is a staircase, into which steps are inserted by bisection;
-* four: what a point adds to the volume of the first three is found by a second sweep, along the third,
-  over the few points that reach into its own box. After Guerreiro and Fonseca, "Computing and updating
-  hypervolume contributions in up to four dimensions", IEEE Trans. Evol. Comput. 22(3), 2018, with sorted
-  arrays in place of linked lists: O(N**2) steps, of which most are one comparison;
-* more: what a point adds is its own box less the part that others reach, too. That part is again a
-  hypervolume, of the points limited to the box, in one objective less: the WFG algorithm (While,
-  Bradstreet, Barone, "A fast way of calculating exact hypervolumes", IEEE Trans. Evol. Comput. 16(1), 2012).
-  Before that the box is cut where a point that is worse in a single objective ends it, which leaves few.
-
-All compiled functions want their rows in ascending order of the last column.
+* One objective: a length. Two: the points in order of the second, each adding a rectangle beside the
+  previous one, O(N log N).
+* Three: the points in order of the third, inserted by bisection into the staircase that bounds the dominated
+  area of the first two.
+* Four and more, and contributions: sweeps over ranks; see `emoref_kernels.cpu.pareto_sweep`.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emoref_kernels.cpu.jit import jit
+from emoref_kernels.cpu.pareto_limits import box_and_intruders
+from emoref_kernels.cpu.pareto_masks import BITS, LAST, WIDTH
+from emoref_kernels.cpu.pareto_space import PRESENT, add_step, mark_all, ranked_space, start_staircase
+from emoref_kernels.cpu.pareto_sweep import covered_volume
 
 __all__ = ["contributions_of_points", "volume_of_points"]
 
-_INSERTION_SORT_TO = 24
-"""Below so many rows a plain insertion sort is faster than a call of NumPy's."""
+_SHORT = np.iinfo(np.int16).max
+_NOBODY = np.empty(0)
+
+_OUTSIDE, _INSIDE, _UNBOUNDED = range(3)
 
 
 def volume_of_points(points: NDArray[np.float64], ref: NDArray[np.float64]) -> float:
@@ -34,354 +30,141 @@ def volume_of_points(points: NDArray[np.float64], ref: NDArray[np.float64]) -> f
     Parameters
     ----------
     points
-        Finite points (N, M), each smaller than `ref` in every objective; C-contiguous.
+        Points (N, M); those that are not smaller than `ref` in every objective do not count.
     ref
-        Reference point (M,).
+        Reference point (M,), finite.
 
     Returns
     -------
     float
-        The volume; 0.0 for no point.
+        The volume; 0.0 for no point, infinite if a point that counts is minus infinity somewhere.
     """
     count, objectives = points.shape
     if count == 0:
         return 0.0
+    if objectives > 3:
+        return float(_measure(points, ref, objectives - 3, _NOBODY))
     if objectives == 1:
-        return float(ref[0] - points.min())
-    # Each of these compiles on its own: two objectives need not wait for the recursion.
-    measure = {2: _area, 3: _volume_of_three, 4: _volume_of_four}.get(objectives, _volume)
-    return float(measure(points.take(np.argsort(points[:, -1]), axis=0), count, ref))
+        return max(0.0, float(ref[0] - np.nanmin(points, initial=np.inf)))
+    # Each of these compiles on its own: two objectives need not wait for three.
+    sweep = _area if objectives == 2 else _volume_of_three
+    return float(sweep(np.ascontiguousarray(points), np.ascontiguousarray(ref), points[:, -1].argsort()))
 
 
 def contributions_of_points(points: NDArray[np.float64], ref: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Measure for each point the volume that only it dominates; parameters as in `volume_of_points`.
+    """Measure for each point the volume that only it dominates.
+
+    Parameters
+    ----------
+    points
+        Finite points (N, M), each smaller than `ref` in every objective, N >= 1.
+    ref
+        Reference point (M,).
 
     Returns
     -------
     numpy.ndarray
         Volumes, at least 0, float64 (N,).
     """
-    if points.shape[1] == 1:
-        # A second objective in which all have length 1 changes nothing.
-        points, ref = np.hstack([points, np.zeros_like(points)]), np.append(ref, 1.0)
-    order = np.argsort(points[:, -1])
+    missing = 3 - points.shape[1]
+    if missing > 0:
+        # Further objectives in which all have length 1 change nothing.
+        points = np.hstack([points, np.zeros((len(points), missing))])
+        ref = np.append(ref, np.ones(missing))
     own = np.empty(len(points))
-    own[order] = _contributions(np.ascontiguousarray(points[order]), ref)
+    _measure(points, ref, points.shape[1] - 1, own)
     return own
 
 
-# ------------------------------------------------------------------------------------- small helpers
-
-
-@jit()
-def _box(points, i, ref):
-    volume = 1.0
-    for m in range(points.shape[1]):
-        volume *= ref[m] - points[i, m]
+def _measure(
+    points: NDArray[np.float64], ref: NDArray[np.float64], levels: int, own: NDArray[np.float64]
+) -> float:
+    """Return the volume, or write contributions if there is room for them."""
+    count, objectives = points.shape
+    # Columns have room for whole masks, and are of the shortest type that can hold the ranks.
+    size = 2 * levels * objectives * (-(-count // WIDTH) * WIDTH)
+    columns = np.empty(size, np.int16 if count < _SHORT else np.int32)
+    rows = np.ascontiguousarray(points.T)
+    volume: float = _sweep(rows, rows.argsort(axis=1), np.ascontiguousarray(ref), columns, levels, own)
     return volume
 
 
 @jit()
-def _union_of_two(points, ref):
-    """Measure the first two rows: their boxes less the common part."""
-    first, second, common = 1.0, 1.0, 1.0
-    for m in range(points.shape[1]):
-        a, b = ref[m] - points[0, m], ref[m] - points[1, m]
-        first *= a
-        second *= b
-        common *= min(a, b)
-    return first + second - common
+def _sweep(points, orders, ref, columns, levels, own):
+    """Take points (M, N); write contributions into `own` if it has room, and return the volume if not."""
+    index, count = np.empty(points.shape[1], np.int64), np.int64(0)
+    for i in range(index.size):
+        standing = _standing(points, 1, i, ref)
+        if standing == _UNBOUNDED:
+            return np.inf
+        index[i] = count if standing == _INSIDE else -1
+        count += standing
+    if count == 0:
+        return 0.0
+    objectives = np.int64(ref.size)
+    numbers, floats, order = ranked_space(points, orders, index, count, ref, levels, columns)
+    if own.size == 0:
+        return covered_volume(columns, numbers, floats, np.int64(0), objectives, count)
+    present = numbers[PRESENT] + (objectives - 1) * (columns.size // (2 * levels * objectives) >> BITS)
+    for k in range(count):
+        mark_all(numbers, present, count)
+        numbers[present + (k >> BITS)] &= ~(np.int64(1) << np.int64(k & LAST))
+        own[order[k]] = max(0.0, _own_volume(columns, numbers, floats, objectives, count, np.int64(k)))
+    return 0.0
 
 
 @jit()
-def _order_by(points, count, column):
-    """Return the first `count` rows in ascending order of a column."""
-    if count > _INSERTION_SORT_TO:
-        return np.argsort(points[:count, column].copy())
-    order = np.empty(count, np.int64)
-    for i in range(count):
-        value = points[i, column]
-        k = i
-        while k > 0 and points[order[k - 1], column] > value:
-            order[k] = order[k - 1]
-            k -= 1
-        order[k] = i
-    return order
+def _own_volume(columns, numbers, floats, objectives, count, k):
+    level, row = np.int64(0), objectives - 1
+    volume, intruders = box_and_intruders(columns, numbers, floats, level, objectives, count, k, row)
+    if intruders > 2:
+        volume -= covered_volume(columns, numbers, floats, np.int64(1), objectives, intruders)
+    return volume
+
+
+# --------------------------------------------------------------------------- two objectives and three
 
 
 @jit()
-def _insert_nondominated(rows, kept):
-    """Make row `kept` a member of the mutually non-dominated rows before it; return how many there are.
-
-    Members stay in their order, the new one is last.
-    """
-    objectives = rows.shape[1]
-    at = 0
-    for i in range(kept):
-        worse, better = False, False  # row i than the new one, in some objective
-        for m in range(objectives):
-            if rows[i, m] > rows[kept, m]:
-                worse = True
-            elif rows[i, m] < rows[kept, m]:
-                better = True
-            if worse and better:
-                break
-        if not worse:
-            # So none before row i was dominated by the new one: all are still in their places.
-            return kept
-        if better:
-            if at < i:
-                rows[at] = rows[i]
-            at += 1
-    if at < kept:
-        rows[at] = rows[kept]
-    return at + 1
-
-
-# ------------------------------------------------------------------------- two and three objectives
+def _standing(points, axis, i, ref):
+    """Return whether point i along an axis is inside, that is smaller than `ref`, or infinitely so."""
+    standing = _INSIDE
+    for m in range(ref.size):
+        value = points[m, i] if axis == 1 else points[i, m]
+        if not value < ref[m]:
+            return _OUTSIDE
+        if value == -np.inf:
+            standing = _UNBOUNDED
+    return standing
 
 
 @jit()
-def _area(points, count, ref):
+def _area(points, ref, order):
     area, end = 0.0, ref[0]
-    for i in range(count):
-        if points[i, 0] < end:
+    for i in order:
+        standing = _standing(points, 0, i, ref)
+        if standing == _UNBOUNDED:
+            return np.inf
+        if standing == _INSIDE and points[i, 0] < end:
             area += (end - points[i, 0]) * (ref[1] - points[i, 1])
             end = points[i, 0]
     return area
 
 
 @jit()
-def _volume_of_three(points, count, ref):
+def _volume_of_three(points, ref, order):
     """Sweep in order of the third objective, with the dominated area of the other two as a staircase."""
-    x, y = np.empty(count + 2), np.empty(count + 2)
-    steps = _start_staircase(x, y, ref[0], ref[1])
-    volume, area = 0.0, 0.0
-    z = points[0, 2]
-    for i in range(count):
-        volume += area * (points[i, 2] - z)
-        z = points[i, 2]
-        added, steps = _add_step(x, y, steps, points[i, 0], points[i, 1])
-        area += added
+    floats = np.empty(2 * len(points) + 4)
+    x, y = 0, len(points) + 2
+    steps = start_staircase(floats, x, y, ref[0], ref[1])
+    volume, area, z = 0.0, 0.0, ref[2]
+    for i in order:
+        standing = _standing(points, 0, i, ref)
+        if standing == _UNBOUNDED:
+            return np.inf
+        if standing == _INSIDE:
+            volume += area * (points[i, 2] - z)
+            z = points[i, 2]
+            added, steps = add_step(floats, x, y, steps, points[i, 0], points[i, 1])
+            area += added
     return volume + area * (ref[2] - z)
-
-
-@jit()
-def _start_staircase(x, y, ref_x, ref_y):
-    """Make a staircase without steps: sentinels at both ends stand for the reference point."""
-    x[0], y[0] = -np.inf, ref_y
-    x[1], y[1] = ref_x, -np.inf
-    return 2
-
-
-@jit()
-def _add_step(x, y, steps, new_x, new_y):
-    """Insert a point into the staircase; return by how much the area grows, and the number of steps."""
-    low, at = 0, steps - 1  # x[low] < new_x <= x[at]
-    while at - low > 1:
-        middle = (low + at) // 2
-        if x[middle] < new_x:
-            low = middle
-        else:
-            at = middle
-    if y[low] <= new_y or (x[at] == new_x and y[at] <= new_y):
-        return 0.0, steps
-    added = 0.0
-    left, height = new_x, y[low]
-    end = at
-    while y[end] >= new_y:
-        added += (x[end] - left) * (height - new_y)
-        left, height = x[end], y[end]
-        end += 1
-    added += (x[end] - left) * (height - new_y)
-    # Steps at..end-1 vanish behind the new one.
-    shift = at + 1 - end
-    if shift > 0:
-        for k in range(steps - 1, end - 1, -1):
-            x[k + 1], y[k + 1] = x[k], y[k]
-    elif shift < 0:
-        for k in range(end, steps):
-            x[k + shift], y[k + shift] = x[k], y[k]
-    x[at], y[at] = new_x, new_y
-    return added, steps + shift
-
-
-# ------------------------------------------------------------------------------------ four objectives
-
-
-@jit()
-def _volume_of_four(points, count, ref):
-    """Sweep in order of the fourth objective, with the volume of the other three growing point by point."""
-    if count == 1:
-        return _box(points, 0, ref)
-    if count == 2:
-        return _union_of_two(points, ref)
-    room = np.empty((5, count + 2))
-    # The points so far in order of the third objective, but for those that a later one dominates there.
-    x, y, z = room[0], room[1], room[2]
-    step_x, step_y = room[3], room[4]
-    members = 0
-    hypervolume, volume = 0.0, 0.0
-    level = points[0, 3]
-    for i in range(count):
-        hypervolume += volume * (points[i, 3] - level)
-        level = points[i, 3]
-        new_x, new_y, new_z = points[i, 0], points[i, 1], points[i, 2]
-        added, above = _added_volume(x, y, z, members, new_x, new_y, new_z, ref, step_x, step_y)
-        if added > 0.0:
-            volume += added
-            members = _insert_member(x, y, z, members, above, new_x, new_y, new_z)
-    return hypervolume + volume * (ref[3] - level)
-
-
-@jit()
-def _added_volume(x, y, z, members, new_x, new_y, new_z, ref, step_x, step_y):
-    """Return the volume that a point adds to that of the members, and how many of these are not above it.
-
-    Members are in ascending order of z.
-    """
-    # A member with y and z not above the new point's ends the new volume at its x; likewise in y and z.
-    end_x, end_y, end_z = ref[0], ref[1], ref[2]
-    above = 0
-    while above < members and z[above] <= new_z:
-        if y[above] <= new_y and x[above] < end_x:
-            end_x = x[above]
-        if x[above] <= new_x and y[above] < end_y:
-            end_y = y[above]
-        above += 1
-    if end_x <= new_x or end_y <= new_y:
-        return 0.0, above
-    steps = _start_staircase(step_x, step_y, end_x, end_y)
-    covered = 0.0
-    for k in range(above):
-        if x[k] < end_x and y[k] < end_y:
-            area, steps = _add_step(step_x, step_y, steps, x[k], y[k])
-            covered += area
-    full = (end_x - new_x) * (end_y - new_y)
-    added, level = 0.0, new_z
-    for k in range(above, members):
-        if x[k] < end_x and y[k] < end_y:
-            added += (full - covered) * (z[k] - level)
-            level = z[k]
-            if x[k] <= new_x and y[k] <= new_y:
-                return added, above
-            area, steps = _add_step(step_x, step_y, steps, max(x[k], new_x), max(y[k], new_y))
-            covered += area
-    return added + (full - covered) * (end_z - level), above
-
-
-@jit()
-def _insert_member(x, y, z, members, above, new_x, new_y, new_z):
-    """Insert a point before the members above it, drop those that it dominates; return how many there are."""
-    at = above
-    for k in range(above, members):
-        next_x, next_y, next_z = x[k], y[k], z[k]
-        if next_x >= new_x and next_y >= new_y:
-            continue
-        x[at], y[at], z[at] = new_x, new_y, new_z
-        new_x, new_y, new_z = next_x, next_y, next_z
-        at += 1
-    x[at], y[at], z[at] = new_x, new_y, new_z
-    return at + 1
-
-
-# ------------------------------------------------------------------------------------- more objectives
-
-
-@jit()
-def _volume(points, count, ref):
-    """Measure the volume of the first `count` rows of `points`, which has two columns or more."""
-    if count == 1:
-        return _box(points, 0, ref)
-    if count == 2:
-        return _union_of_two(points, ref)
-    last = points.shape[1] - 1
-    if last == 1:
-        return _area(points, count, ref)
-    if last == 2:
-        return _volume_of_three(points, count, ref)
-    if last == 3:
-        return _volume_of_four(points, count, ref)
-    # All points before this one are better in the last objective, so what they share with it has its last
-    # value, and the recursion needs one objective less. The order by the objective before the last, found
-    # once, puts the shared points in the order that the recursion wants: limits do not change it.
-    order = _order_by(points, count, last - 1)
-    shared, end = np.empty((count, last)), np.empty(last)
-    volume = 0.0
-    for i in range(count):
-        if _ends_of_box(points, i, i, ref, end):
-            continue
-        # The recursion has to be in this very function: Numba cannot link two that call each other.
-        own, kept = _box_and_intruders(points, order, i, i, end, shared)
-        if kept > 0:
-            own -= _volume(shared, kept, end)
-        volume += own * (ref[last] - points[i, last])
-    return volume
-
-
-@jit()
-def _box_and_intruders(points, order, others, i, end, shared):
-    """Measure the box from point i to `end`; put who reaches into it into `shared`, and count them.
-
-    Who may: the first `others` points but i. They are taken in an `order`, that of their last value.
-    """
-    volume = 1.0
-    for m in range(end.size):
-        volume *= end[m] - points[i, m]
-    kept = 0
-    for j in order:
-        if j >= others or j == i:
-            continue
-        inside = True
-        for m in range(end.size):
-            value = max(points[i, m], points[j, m])
-            shared[kept, m] = value
-            inside = inside and value < end[m]
-        if inside:
-            # Up to four objectives are measured so fast that looking for dominated points does not pay.
-            kept = kept + 1 if end.size <= 4 else _insert_nondominated(shared, kept)
-    return volume, kept
-
-
-@jit()
-def _ends_of_box(points, others, i, ref, end):
-    """Find how far the box of point i reaches without being dominated, objective by objective.
-
-    Of the first `others` points, one that is worse than point i in a single objective ends the box there.
-    Returns whether one is nowhere worse: then nothing of the box is left. Only as many objectives count as
-    `end` has room for.
-    """
-    last = end.size
-    for m in range(last):
-        end[m] = ref[m]
-    for j in range(others):
-        if j == i:
-            continue
-        worse, where = 0, 0
-        for m in range(last):
-            if points[j, m] > points[i, m]:
-                worse += 1
-                where = m
-                if worse > 1:
-                    break
-        if worse == 0:
-            return True
-        if worse == 1 and points[j, where] < end[where]:
-            end[where] = points[j, where]
-    return False
-
-
-# -------------------------------------------------------------------------------------- contributions
-
-
-@jit()
-def _contributions(points, ref):
-    count = points.shape[0]
-    own, end, shared = np.zeros(count), np.empty(ref.size), np.empty_like(points)
-    order = np.arange(count)
-    for i in range(count):
-        if not _ends_of_box(points, count, i, ref, end):
-            own[i], kept = _box_and_intruders(points, order, count, i, end, shared)
-            if kept > 0:
-                own[i] = max(0.0, own[i] - _volume(shared, kept, end))
-    return own

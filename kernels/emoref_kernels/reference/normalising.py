@@ -6,7 +6,7 @@ How they are put together is in `emoref.emo.normalisation`. Source: Deb and Jain
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["OFF_AXIS", "bounds", "extreme_rows", "scale", "solves", "units"]
+__all__ = ["OFF_AXIS", "any_equal", "bounds", "extreme_rows", "scale", "solves", "units"]
 
 OFF_AXIS = 1e-6
 """Weight of the other objectives in the achievement function, as in the paper."""
@@ -89,6 +89,22 @@ def extreme_rows(
         translated = np.where(translated < cut, 0.0, translated)
         weights = np.where(np.eye(points.shape[1], dtype=np.bool_), 1.0, OFF_AXIS)
         return np.array([np.argmin((translated / w).max(axis=1)) for w in weights])
+
+
+def any_equal(points: NDArray[np.float64]) -> bool:
+    """Look for two points that are the same, bit for bit.
+
+    Parameters
+    ----------
+    points
+        Points, float64 (N, M).
+
+    Returns
+    -------
+    bool
+        True if there are any. So NaN equals NaN of the same bits, and minus zero differs from zero.
+    """
+    return len({point.tobytes() for point in points}) < len(points)
 
 
 def solves(extremes: NDArray[np.float64], plane: NDArray[np.float64]) -> bool:

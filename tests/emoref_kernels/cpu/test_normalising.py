@@ -53,6 +53,26 @@ def test_a_solution_is_told_from_another(objectives, right, seed):
     assert fast.solves(points, plane) is plain.solves(points, plane) is right
 
 
+@settings(deadline=None, max_examples=60)
+@given(st.integers(1, 9), st.booleans(), seeds)
+def test_equal_points_are_found(rows, copied, seed):
+    rng = np.random.default_rng(seed)
+    points = rng.random((rows, rows))
+    points[rng.integers(rows), rng.integers(rows)] = rng.choice([np.nan, np.inf, 0.0])
+    if copied:
+        points[rng.integers(rows)] = points[rng.integers(rows)]
+    assert bool(fast.any_equal(points)) is plain.any_equal(points)
+
+
+@pytest.mark.parametrize("module", [plain, fast])
+def test_equal_points_by_hand(module):
+    nan = np.full((2, 2), np.nan)
+    assert module.any_equal(nan)
+    assert module.any_equal(np.array([[0.0, 1.0], [2.0, 3.0], [0.0, 1.0]]))
+    assert not module.any_equal(np.array([[0.0, 1.0], [-0.0, 1.0]]))
+    assert not module.any_equal(np.array([[0.0, 1.0], [0.0, 2.0]]))
+
+
 @pytest.mark.parametrize("module", [plain, fast])
 def test_parts_by_hand(module):
     F = np.array([[2.0, 0.0], [0.0, 4.0], [5.0, 5.0]])

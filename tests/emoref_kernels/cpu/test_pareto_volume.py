@@ -79,6 +79,30 @@ class TestAgainstMoocore:
         expected = moocore.hv_contributions(F, ref=ref, ignore_dominated=False)
         np.testing.assert_allclose(cpu.hypervolume_contributions(F, ref), expected, rtol=1e-10, atol=1e-5)
 
+    @pytest.mark.parametrize(
+        ("count", "objectives"), [(63, 4), (64, 5), (65, 6), (129, 4), (200, 5), (100, 6)]
+    )
+    @pytest.mark.parametrize("ties", [False, True])
+    def test_sets_of_more_than_one_mask(self, count, objectives, ties):
+        moocore = pytest.importorskip("moocore")
+        F = front(np.random.default_rng(count), count, objectives, "concave")
+        if ties:
+            F = np.rint(F * 20) / 20
+        ref = np.full(objectives, 1.1)
+        assert cpu.hypervolume(F, ref) == pytest.approx(moocore.hypervolume(F, ref=ref), rel=1e-10)
+
+    @pytest.mark.parametrize("objectives", [4, 5])
+    def test_more_points_than_a_short_rank_can_count(self, objectives):
+        # Most are dominated, so the sweep is short; the ranks are long all the same.
+        F = np.concatenate(
+            [
+                front(np.random.default_rng(0), 60, objectives, "concave"),
+                np.random.default_rng(1).uniform(1.0, 1.05, (33_000, objectives)),
+            ]
+        )
+        ref = np.full(objectives, 1.1)
+        assert cpu.hypervolume(F, ref) == pytest.approx(cpu.hypervolume(F[:60], ref), rel=1e-10)
+
 
 class TestAgainstTheReference:
     @given(arrays(np.float64, st.tuples(st.integers(0, 8), st.integers(1, 7)), elements=FEW_VALUES))
