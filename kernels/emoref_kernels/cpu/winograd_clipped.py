@@ -26,6 +26,7 @@ from emoref_kernels.cpu.winograd_tiles import (
     multiply_vectors,
     place_at,
     sandwich_loops,
+    transposed,
     winograd_matrices,
 )
 
@@ -123,10 +124,6 @@ def _emit_write(matrix: Matrix, context: Any, builder: Any, signature: Any, args
     return context.get_dummy_value()
 
 
-def _transpose(matrix: Matrix) -> Matrix:
-    return tuple(zip(*matrix, strict=True))
-
-
 _INPUT_2, _INPUT_4 = (winograd_matrices(m, POINTS[m])[1] for m in (2, 4))
 
 
@@ -148,14 +145,14 @@ def _input_4(
 def _grad_2(
     typingctx, out, out_start, out_row, out_column, x, x_start, x_row, x_column, top, bottom, left, right
 ):  # fmt: skip
-    return _READ_SIGNATURE, partial(_emit_read, 2, _transpose(OUTPUT_MATRICES[2]))
+    return _READ_SIGNATURE, partial(_emit_read, 2, transposed(OUTPUT_MATRICES[2]))
 
 
 @intrinsic
 def _grad_4(
     typingctx, out, out_start, out_row, out_column, x, x_start, x_row, x_column, top, bottom, left, right
 ):  # fmt: skip
-    return _READ_SIGNATURE, partial(_emit_read, 4, _transpose(OUTPUT_MATRICES[4]))
+    return _READ_SIGNATURE, partial(_emit_read, 4, transposed(OUTPUT_MATRICES[4]))
 
 
 @intrinsic

@@ -2,7 +2,8 @@
 
 :func:`finish_tile` does what follows a convolution while a tile's pixels are in registers: it transforms the
 products, applies an affine map (bias, batch norm), adds a residual, rectifies, and perhaps takes the largest
-value of each 2x2 window. Its transform is that of :func:`~emoref_kernels.cpu.winograd_tiles.output_tile`.
+value of each 2x2 window. Its transform is that of
+:func:`~emoref_kernels.cpu.winograd_clipped.clipped_output_tile`.
 """
 
 from functools import partial

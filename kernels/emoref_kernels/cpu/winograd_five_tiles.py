@@ -22,9 +22,11 @@ from numpy.typing import NDArray
 from emoref_kernels.cpu.simd import INTERPRETED, LANES
 from emoref_kernels.cpu.winograd_tiles import (
     Matrix,
+    as_floats,
     multiply_vectors,
     place_at,
     sandwich_loops,
+    transposed,
     winograd_matrices,
 )
 
@@ -62,20 +64,7 @@ _INT = ir.IntType(64)
 _VECTOR = ir.VectorType(ir.FloatType(), LANES)
 
 
-def _transpose(matrix: Matrix) -> Matrix:
-    return tuple(zip(*matrix, strict=True))
-
-
-def _five_taps(matrix: Matrix) -> Matrix:
-    """Continue the rows of G from three powers of their points to five."""
-    finite = [
-        tuple(row[0] * point**i for i in range(TAPS)) for row, point in zip(matrix, POINTS, strict=False)
-    ]
-    return (*finite, (*[Fraction(0)] * (TAPS - 1), Fraction(1)))
-
-
-OUTPUT_MATRIX, INPUT_MATRIX, _THREE_TAPS = winograd_matrices(OUTPUTS, POINTS)
-FILTER_MATRIX = _five_taps(_THREE_TAPS)
+OUTPUT_MATRIX, INPUT_MATRIX, FILTER_MATRIX = winograd_matrices(OUTPUTS, POINTS, TAPS)
 
 
 def _product(builder: Any, matrix: Matrix, values: list[Any]) -> list[Any]:
@@ -134,7 +123,7 @@ def _input(typingctx, out, out_start, out_row, out_column, x, x_start, x_row, x_
 
 @intrinsic
 def _input_grad(typingctx, out, out_start, out_row, out_column, x, x_start, x_row, x_column):
-    return _SIGNATURE, partial(_emit_sandwich, _transpose(INPUT_MATRIX), True)
+    return _SIGNATURE, partial(_emit_sandwich, transposed(INPUT_MATRIX), True)
 
 
 @intrinsic
@@ -144,7 +133,7 @@ def _output(typingctx, out, out_start, out_row, out_column, x, x_start, x_row, x
 
 @intrinsic
 def _output_grad(typingctx, out, out_start, out_row, out_column, x, x_start, x_row, x_column):
-    return _SIGNATURE, partial(_emit_sandwich, _transpose(OUTPUT_MATRIX), False)
+    return _SIGNATURE, partial(_emit_sandwich, transposed(OUTPUT_MATRIX), False)
 
 
 @intrinsic
@@ -154,20 +143,16 @@ def _filter(typingctx, out, out_start, out_row, out_column, x, x_start, x_row, x
 
 @intrinsic
 def _filter_grad(typingctx, out, out_start, out_row, out_column, x, x_start, x_row, x_column):
-    return _SIGNATURE, partial(_emit_sandwich, _transpose(FILTER_MATRIX), False)
-
-
-def _as_floats(matrix: Matrix) -> NDArray[Any]:
-    return np.array([[float(value) for value in row] for row in matrix])
+    return _SIGNATURE, partial(_emit_sandwich, transposed(FILTER_MATRIX), False)
 
 
 LOOP_MATRICES = {
-    "five_input": _as_floats(INPUT_MATRIX),
-    "five_input_grad": _as_floats(INPUT_MATRIX).T,
-    "five_output": _as_floats(OUTPUT_MATRIX),
-    "five_output_grad": _as_floats(OUTPUT_MATRIX).T,
-    "five_filter": _as_floats(FILTER_MATRIX),
-    "five_filter_grad": _as_floats(FILTER_MATRIX).T,
+    "five_input": as_floats(INPUT_MATRIX),
+    "five_input_grad": as_floats(INPUT_MATRIX).T,
+    "five_output": as_floats(OUTPUT_MATRIX),
+    "five_output_grad": as_floats(OUTPUT_MATRIX).T,
+    "five_filter": as_floats(FILTER_MATRIX),
+    "five_filter_grad": as_floats(FILTER_MATRIX).T,
 }
 """The matrix of each function below; ``sandwich_loops`` is what they mean, all but ``five_input_grad``."""
 

@@ -9,7 +9,7 @@ itself for images: with matrices A, B and G,
 where g is the 3 x 3 filter, d a tile of (m + 2)^2 pixels, y its m^2 outputs, and * goes value by value. The
 gradient of g given that of y follows by transposing each linear step: G^T [(A dy A^T) * (B^T d B)] G.
 
-All five transforms are products T x T^T, so one emitter writes them all. It reads a matrix, finds the
+All transforms are products T x T^T, so one emitter writes them all. It reads a matrix, finds the
 pairs of rows or columns that differ by signs only (the points a and -a), computes what they share once, and
 unrolls the rest into vector instructions.
 """
@@ -33,14 +33,14 @@ __all__ = [
     "OUTPUT_MATRICES",
     "POINTS",
     "Matrix",
+    "as_floats",
     "filter_tile",
     "filter_tile_grad",
     "input_tile",
     "multiply_vectors",
-    "output_tile",
-    "output_tile_grad",
     "place_at",
     "sandwich_loops",
+    "transposed",
     "winograd_matrices",
 ]
 
@@ -58,7 +58,8 @@ fractions, so that A and B are exact in single precision.
 """
 
 
-def _transpose(matrix: Matrix) -> Matrix:
+def transposed(matrix: Matrix) -> Matrix:
+    """Return the transpose."""
     return tuple(zip(*matrix, strict=True))
 
 
@@ -68,8 +69,10 @@ def _times_linear(polynomial: list[Fraction], root: Fraction) -> list[Fraction]:
     return [s - root * p for s, p in zip(shifted, [*polynomial, Fraction(0)], strict=True)]
 
 
-def winograd_matrices(outputs: int, points: Sequence[Fraction]) -> tuple[Matrix, Matrix, Matrix]:
-    """Return the exact matrices A^T, B^T and G of F(outputs, 3) for a choice of points.
+def winograd_matrices(
+    outputs: int, points: Sequence[Fraction], taps: int = 3
+) -> tuple[Matrix, Matrix, Matrix]:
+    """Return the exact matrices A^T, B^T and G of F(outputs, taps) for a choice of points.
 
     The Toom-Cook construction: polynomials are evaluated at the points and at infinity, multiplied there,
     and interpolated; B^T and A^T are the transposes of interpolation and evaluation.
@@ -79,15 +82,17 @@ def winograd_matrices(outputs: int, points: Sequence[Fraction]) -> tuple[Matrix,
     outputs : int
         Outputs of a tile along one axis.
     points : sequence of Fraction
-        outputs + 1 different numbers.
+        outputs + taps - 2 different numbers.
+    taps : int
+        Taps of the filter.
 
     Returns
     -------
-    output_matrix : outputs rows, outputs + 2 columns
+    output_matrix : outputs rows, outputs + taps - 1 columns
         A^T.
-    input_matrix : outputs + 2 rows and columns
+    input_matrix : outputs + taps - 1 rows and columns
         B^T.
-    filter_matrix : outputs + 2 rows, 3 columns
+    filter_matrix : outputs + taps - 1 rows, taps columns
         G.
     """
     zero, one = Fraction(0), Fraction(1)
@@ -102,9 +107,9 @@ def winograd_matrices(outputs: int, points: Sequence[Fraction]) -> tuple[Matrix,
             others = _times_linear(others, other)
             scale *= point - other
         input_rows.append((*others, zero))
-        filter_rows.append(tuple(point**i / scale for i in range(3)))
+        filter_rows.append(tuple(point**i / scale for i in range(taps)))
     input_rows.append(tuple(whole))
-    filter_rows.append((zero, zero, one))
+    filter_rows.append((*[zero] * (taps - 1), one))
     return tuple(tuple(row) for row in output_rows), tuple(input_rows), tuple(filter_rows)
 
 
@@ -146,7 +151,7 @@ def _mirrored(first: Sequence[Fraction], second: Sequence[Fraction]) -> bool:
 
 def multiply_vectors(builder: Any, matrix: Matrix, values: list[Any]) -> list[Any]:
     """Emit matrix times a column of vectors."""
-    columns = _transpose(matrix)
+    columns = transposed(matrix)
     for j in range(len(columns) - 1):
         if len(matrix) < len(columns) and _mirrored(columns[j], columns[j + 1]):
             return _with_column_pair(builder, matrix, values, j)
@@ -182,7 +187,7 @@ def place_at(builder: Any, pointer: Any, row: Any, column: Any, i: int, j: int) 
 
 
 def _emit_sandwich(matrix: Matrix, context: Any, builder: Any, signature: Any, args: Any) -> Any:
-    """Emit out = matrix x matrix^T (+ addend); the arguments are those of :func:`sandwich_loops`."""
+    """Emit out = matrix x matrix^T; the arguments are those of :func:`sandwich_loops` without a bias."""
 
     def data(position: int) -> Any:
         array = context.make_array(signature.args[position])(context, builder, args[position])
@@ -190,9 +195,6 @@ def _emit_sandwich(matrix: Matrix, context: Any, builder: Any, signature: Any, a
 
     out, out_row, out_column = data(0), args[2], args[3]
     x, x_row, x_column = data(4), args[6], args[7]
-    addend = None
-    if len(args) > 8:
-        addend = builder.load(place_at(builder, data(8), args[6], args[7], 0, 0), align=4)
     size = len(matrix[0])
     halves = []
     for j in range(size):
@@ -201,15 +203,13 @@ def _emit_sandwich(matrix: Matrix, context: Any, builder: Any, signature: Any, a
     for i in range(len(matrix)):
         row = multiply_vectors(builder, matrix, [half[i] for half in halves])
         for j, value in enumerate(row):
-            result = value if addend is None else builder.fadd(value, addend)
-            builder.store(result, place_at(builder, out, out_row, out_column, i, j), align=4)
+            builder.store(value, place_at(builder, out, out_row, out_column, i, j), align=4)
     return context.get_dummy_value()
 
 
 _FLOATS = types.Array(types.float32, 1, "C")
 _ARGUMENTS = (_FLOATS, *[types.int64] * 3, _FLOATS, *[types.int64] * 3)
 _SIGNATURE = types.void(*_ARGUMENTS)
-_BIASED_SIGNATURE = types.void(*_ARGUMENTS, _FLOATS, types.int64)
 
 _OUTPUT_2, _INPUT_2, _FILTER_2 = winograd_matrices(2, POINTS[2])
 _OUTPUT_4, _INPUT_4, _FILTER_4 = winograd_matrices(4, POINTS[4])
@@ -229,26 +229,6 @@ def _input_4(typingctx, out, out_start, out_row, out_column, x, x_start, x_row, 
 
 
 @intrinsic
-def _output_2(typingctx, out, out_start, out_row, out_column, x, x_start, x_row, x_column, bias, place):
-    return _BIASED_SIGNATURE, partial(_emit_sandwich, _OUTPUT_2)
-
-
-@intrinsic
-def _output_4(typingctx, out, out_start, out_row, out_column, x, x_start, x_row, x_column, bias, place):
-    return _BIASED_SIGNATURE, partial(_emit_sandwich, _OUTPUT_4)
-
-
-@intrinsic
-def _output_grad_2(typingctx, out, out_start, out_row, out_column, x, x_start, x_row, x_column):
-    return _SIGNATURE, partial(_emit_sandwich, _transpose(_OUTPUT_2))
-
-
-@intrinsic
-def _output_grad_4(typingctx, out, out_start, out_row, out_column, x, x_start, x_row, x_column):
-    return _SIGNATURE, partial(_emit_sandwich, _transpose(_OUTPUT_4))
-
-
-@intrinsic
 def _filter_2(typingctx, out, out_start, out_row, out_column, x, x_start, x_row, x_column):
     return _SIGNATURE, partial(_emit_sandwich, _FILTER_2)
 
@@ -260,12 +240,12 @@ def _filter_4(typingctx, out, out_start, out_row, out_column, x, x_start, x_row,
 
 @intrinsic
 def _filter_grad_2(typingctx, out, out_start, out_row, out_column, x, x_start, x_row, x_column):
-    return _SIGNATURE, partial(_emit_sandwich, _transpose(_FILTER_2))
+    return _SIGNATURE, partial(_emit_sandwich, transposed(_FILTER_2))
 
 
 @intrinsic
 def _filter_grad_4(typingctx, out, out_start, out_row, out_column, x, x_start, x_row, x_column):
-    return _SIGNATURE, partial(_emit_sandwich, _transpose(_FILTER_4))
+    return _SIGNATURE, partial(_emit_sandwich, transposed(_FILTER_4))
 
 
 # ------------------------------------------------------------------------- the functions of the kernels
@@ -300,18 +280,19 @@ def sandwich_loops(
     out[out_start + rows * out_row + columns * out_column + lanes] = result
 
 
-def _as_floats(matrix: Matrix) -> NDArray[Any]:
+def as_floats(matrix: Matrix) -> NDArray[Any]:
+    """Return the matrix as an array of float64."""
     return np.array([[float(value) for value in row] for row in matrix])
 
 
 LOOP_MATRICES = {
-    "input_tile": {2: _as_floats(_INPUT_2), 4: _as_floats(_INPUT_4)},
-    "output_tile": {2: _as_floats(_OUTPUT_2), 4: _as_floats(_OUTPUT_4)},
-    "output_tile_grad": {2: _as_floats(_OUTPUT_2).T, 4: _as_floats(_OUTPUT_4).T},
-    "filter_tile": {2: _as_floats(_FILTER_2), 4: _as_floats(_FILTER_4)},
-    "filter_tile_grad": {2: _as_floats(_FILTER_2).T, 4: _as_floats(_FILTER_4).T},
+    "input_tile": {2: as_floats(_INPUT_2), 4: as_floats(_INPUT_4)},
+    "output_tile": {2: as_floats(_OUTPUT_2), 4: as_floats(_OUTPUT_4)},
+    "output_tile_grad": {2: as_floats(_OUTPUT_2).T, 4: as_floats(_OUTPUT_4).T},
+    "filter_tile": {2: as_floats(_FILTER_2), 4: as_floats(_FILTER_4)},
+    "filter_tile_grad": {2: as_floats(_FILTER_2).T, 4: as_floats(_FILTER_4).T},
 }
-"""The matrix of each function below, by the outputs of a tile."""
+"""The matrix of each transform, by the outputs of a tile; those of outputs are in other modules."""
 
 
 @jit()
@@ -321,24 +302,6 @@ def input_tile(outputs, out, out_start, out_row, out_column, x, x_start, x_row, 
         _input_4(out, out_start, out_row, out_column, x, x_start, x_row, x_column)
     else:
         _input_2(out, out_start, out_row, out_column, x, x_start, x_row, x_column)
-
-
-@jit()
-def output_tile(outputs, out, out_start, out_row, out_column, x, x_start, x_row, x_column, bias, place):
-    """Compute A^T m A, plus the bias, of one tile of products."""
-    if outputs == 4:
-        _output_4(out, out_start, out_row, out_column, x, x_start, x_row, x_column, bias, place)
-    else:
-        _output_2(out, out_start, out_row, out_column, x, x_start, x_row, x_column, bias, place)
-
-
-@jit()
-def output_tile_grad(outputs, out, out_start, out_row, out_column, x, x_start, x_row, x_column):
-    """Compute A dy A^T of one tile of output gradients."""
-    if outputs == 4:
-        _output_grad_4(out, out_start, out_row, out_column, x, x_start, x_row, x_column)
-    else:
-        _output_grad_2(out, out_start, out_row, out_column, x, x_start, x_row, x_column)
 
 
 @jit()
@@ -367,6 +330,5 @@ if INTERPRETED:
 
         return tile
 
-    input_tile, output_tile = _interpreted("input_tile"), _interpreted("output_tile")
-    output_tile_grad = _interpreted("output_tile_grad")
+    input_tile = _interpreted("input_tile")
     filter_tile, filter_tile_grad = _interpreted("filter_tile"), _interpreted("filter_tile_grad")

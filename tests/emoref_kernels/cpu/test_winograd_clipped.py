@@ -1,4 +1,4 @@
-"""Transforms of tiles that reach over the edge: those of whole tiles with zeros outside, bit by bit."""
+"""Transforms of tiles that reach over the edge: those of tiles with zeros outside, bit by bit."""
 
 import numpy as np
 import pytest
@@ -40,10 +40,9 @@ def test_what_is_outside_counts_as_zero(name, part, outputs):
             tile[i, j] = x[place : place + LANES] = outside[place : place + LANES]
     expected = got.copy()
     tile = tile.reshape(-1)
-    getattr(winograd_tiles, name)(outputs, expected, *places, tile, 0, size * LANES, LANES)
-    getattr(winograd_clipped, f"clipped_{name}")(
-        outputs, got, *places, x, start, row, column, top, bottom, left, right
-    )
+    transform = getattr(winograd_clipped, f"clipped_{name}")
+    transform(outputs, expected, *places, tile, 0, size * LANES, LANES, 0, size, 0, size)
+    transform(outputs, got, *places, x, start, row, column, top, bottom, left, right)
     np.testing.assert_array_equal(got, expected)
     got[:] = GUARD
     matrix = winograd_tiles.LOOP_MATRICES[name][outputs]
@@ -59,7 +58,10 @@ def test_what_is_outside_is_not_written(part, outputs):
     x, _, _, places = read_arguments(outputs, size)
     bias = rng.standard_normal(LANES + 2).astype(np.float32)
     whole = np.empty((outputs, outputs, LANES), dtype=np.float32)
-    winograd_tiles.output_tile(outputs, whole.reshape(-1), 0, outputs * LANES, LANES, x, *places, bias, 2)
+    apart = outputs * LANES, LANES
+    winograd_clipped.clipped_output_tile(
+        outputs, whole.reshape(-1), 0, *apart, x, *places, bias, 2, outputs, outputs
+    )
     row, column = outputs * (LANES + 2) + 5, LANES + 2
     got, by_loops, expected = (np.full(4 + outputs * row, GUARD) for _ in range(3))
     for i in range(min(part[0], outputs)):

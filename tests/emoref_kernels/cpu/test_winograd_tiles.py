@@ -45,18 +45,16 @@ def test_matrices_of_two_outputs_are_those_of_the_paper():
 
 
 @pytest.mark.parametrize("outputs", [2, 4])
-@pytest.mark.parametrize("name", LOOP_MATRICES)
+@pytest.mark.parametrize("name", ["input_tile", "filter_tile", "filter_tile_grad"])
 def test_emitted_transform_equals_the_matrix_product(name, outputs):
     rng = np.random.default_rng(outputs)
     matrix = LOOP_MATRICES[name][outputs]
     rows, size = matrix.shape
     x = rng.standard_normal(5 + size * (size * (LANES + 1) + 3)).astype(np.float32)
-    bias = rng.standard_normal(LANES + 2).astype(np.float32)
     got = np.full(9 + rows * (rows * (LANES + 2) + 5), GUARD, dtype=np.float32)
     expected = got.copy()
     arguments = (4, rows * (LANES + 2) + 5, LANES + 2, x, 3, size * (LANES + 1) + 3, LANES + 1)
-    more = (bias, 2) if name == "output_tile" else ()
-    getattr(winograd_tiles, name)(outputs, got, *arguments, *more)
-    sandwich_loops(matrix, expected, *arguments, *more)
+    getattr(winograd_tiles, name)(outputs, got, *arguments)
+    sandwich_loops(matrix, expected, *arguments)
     np.testing.assert_array_equal(got == GUARD, expected == GUARD)
     np.testing.assert_allclose(got, expected, rtol=0, atol=2e-6 * np.abs(matrix).sum(axis=1).max() ** 2)
