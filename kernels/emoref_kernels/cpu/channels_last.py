@@ -70,6 +70,18 @@ def _winograd_outputs(
     return plan_convolution(channels, filters, (extents[0], extents[1]), kernel, *how).outputs
 
 
+def _fewer_taps(outputs: int, extents: tuple[int, ...], x_extents: tuple[int, ...], pads: Any) -> bool:
+    """Return whether the direct product multiplies no more than F(m x m, 3x3) does: it skips the padding.
+
+    On a map of 2 x 2 each pixel has four of its nine taps, so both multiply 16 times, one without transforms.
+    """
+    tiles = taps = 1
+    for extent, x_extent, pad in zip(extents, x_extents, pads, strict=True):
+        tiles *= -(-extent // outputs) * (outputs + 2)
+        taps *= sum(max(min(i + 3 - pad, x_extent) - max(i - pad, 0), 0) for i in range(extent))
+    return taps <= tiles
+
+
 def _is_depthwise(channels: int, filters: int, groups: int) -> bool:
     return groups == channels == filters and channels > 1
 
@@ -90,7 +102,8 @@ def _conv2d(
     filters, how = w.shape[0], (steps, pads, groups, mode)
     if y.size == 0:
         return y
-    if outputs := _winograd_outputs(x.channels, filters, y_shape[2:], w.shape, how):
+    outputs = _winograd_outputs(x.channels, filters, y_shape[2:], w.shape, how)
+    if outputs and not _fewer_taps(outputs, y_shape[2:], x.shape[2:], pads):
         u = transform_filters(flat(w), w.shape, outputs, turned=False, kept=True)
         winograd_conv(x.flat, x.shape, u, filters, bias, pads, outputs, y.flat, channels_last=True)
     elif _is_depthwise(x.channels, filters, groups):
@@ -117,9 +130,10 @@ def _conv2d_input_grad(
     if dx.size == 0:
         return dx
     how = (steps, pads, groups, mode)
-    if outputs := _winograd_outputs(dy.channels, dx.channels, dx.shape[2:], w.shape, how):
+    outputs = _winograd_outputs(dy.channels, dx.channels, dx.shape[2:], w.shape, how)
+    around = 2 - pads[0], 2 - pads[1]
+    if outputs and not _fewer_taps(outputs, dx.shape[2:], dy.shape[2:], around):
         u = transform_filters(flat(w), w.shape, outputs, turned=True, kept=True)
-        around = 2 - pads[0], 2 - pads[1]
         winograd_conv(
             dy.flat, dy.shape, u, dx.channels, _NOTHING, around, outputs, dx.flat, channels_last=True
         )
