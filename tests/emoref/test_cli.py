@@ -191,7 +191,8 @@ def test_lists_and_information(tmp_path):
 def test_plan_of_a_network():
     lines = emoref("info", "--plan", "vgg16").stdout.splitlines()
     assert lines[0].split()[:3] == ["layer", "shape", "forward"]
-    assert len(lines) == 14
+    assert len(lines) == 15
+    assert lines[-1].startswith("trains in channels-last: vectors of ")
     assert "fewer than 16 channels" in lines[1]
     assert "64 -> 64 @ 32x32, 3x3    winograd 4x4" in lines[2]
     assert "winograd 4x4" not in emoref("info", "--plan", "vgg16", "--exact").stdout
