@@ -8,7 +8,8 @@ from pathlib import Path
 import numba
 import numpy as np
 import pytest
-from kernel_cases import OPERATIONS, Operation, assert_close, check_thread_counts, load_table
+from kernel_cases import OPERATIONS, Operation, assert_close, check_thread_counts
+from kernel_tables import load_table
 
 from emoref_kernels import DtypeError, load_backend
 
