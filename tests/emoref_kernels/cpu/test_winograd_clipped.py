@@ -42,6 +42,10 @@ def test_what_is_outside_counts_as_zero(name, part, outputs):
     tile = tile.reshape(-1)
     transform = getattr(winograd_clipped, f"clipped_{name}")
     transform(outputs, expected, *places, tile, 0, size * LANES, LANES, 0, size, 0, size)
+    if name == "input_tile":
+        plain = expected.copy()
+        winograd_tiles.input_tile(outputs, plain, *places, tile, 0, size * LANES, LANES)
+        np.testing.assert_array_equal(plain, expected)
     transform(outputs, got, *places, x, start, row, column, top, bottom, left, right)
     np.testing.assert_array_equal(got, expected)
     got[:] = GUARD
