@@ -22,11 +22,11 @@ from typing import Any
 
 import numpy as np
 
+from bench.gpu_population import population
 from bench.gpu_table import Row, to_markdown, write_table
 from bench.models import torch_model
 from emoref import data, networks, nn
 from emoref.nn.device import placed, resident
-from emoref.search import FilterGenome, PopulationEvaluator
 from emoref_kernels import Backend, load_backend
 from emoref_kernels.cuda import niching as device_niching
 from emoref_kernels.cuda.jit import KERNELS
@@ -71,6 +71,11 @@ class Setting:
     torch: Any
     rounds: int
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
+
+    @property
+    def backend_name(self) -> str:
+        """The back end's name and mode, as :func:`emoref_kernels.load_backend` takes them."""
+        return f"{self.k.name}:{self.k.mode}"
 
     def floats(self, *shape: int) -> Array:
         """Return random float32 values."""
@@ -280,58 +285,6 @@ def _graphed(
     return graph.replay  # type: ignore[no-any-return]
 
 
-def population(s: Setting) -> Iterator[Row]:
-    """Slimmed candidates of VGG-16: wrong predictions of each; the error is the share that differs."""
-    net = _network("vgg16")
-    params = net.init(seed=0)
-    candidates, count = (2, 2) if SIMULATED else (50, 2000)
-    images, labels = s.floats(count, *net.input_shape), s.rng.integers(0, net.classes, count)
-    layout = FilterGenome(net)
-    genomes = layout.repair(s.rng.random((candidates, layout.n_bits)) < 0.6, s.rng)
-    block = min(count, 500)
-
-    def evaluate(backend: str, some: int = count) -> Array:
-        evaluator = PopulationEvaluator(
-            net, params, images[:some], labels[:some], layout, backend, block_size=block, cache_size=0
-        )
-        return evaluator.wrong_counts(genomes)
-
-    checked = min(count, 500)
-    own, other = evaluate("cuda", checked), evaluate("reference" if SIMULATED else "cpu", checked)
-    row = Row("population", f"{candidates} candidates, {count} images", float(np.abs(own - other).sum()))
-    row.error /= candidates * checked
-    yield _timed(
-        s, row, lambda: evaluate("cuda"), _peer_population(s, net, params, layout, genomes, images, labels)
-    )
-
-
-def _peer_population(
-    s: Setting,
-    net: nn.Network,
-    params: Mapping[str, Array],
-    layout: FilterGenome,
-    genomes: Array,
-    images: Array,
-    labels: Array,
-) -> Callable[[], object] | None:
-    """Return the same in PyTorch: slimmed networks, images on the GPU, one download at the end."""
-    if s.torch is None:
-        return None
-    from emoref.compress import slim
-
-    models = [torch_model(*slim(net, params, layout.masks(row))).cuda() for row in genomes]
-    x, y = s.peer(images), s.peer(labels)
-
-    blocks = list(zip(x.split(500), y.split(500), strict=True))
-
-    def evaluate() -> Any:
-        with s.torch.no_grad():
-            wrong = [(model(part).argmax(1) != of).sum() for model in models for part, of in blocks]
-        return s.torch.stack(wrong).cpu()
-
-    return evaluate
-
-
 def pareto(s: Setting) -> Iterator[Row]:
     """Ranks, crowding and association of 10,000 points, beside the CPU back end in the place of PyTorch."""
     points = 12 if SIMULATED else 10_000
@@ -372,7 +325,7 @@ def accuracy(s: Setting, epochs: int) -> Iterator[Row]:
 PARTS: dict[str, Callable[[Setting], Iterator[Row]]] = {
     "convolutions": convolutions,
     "steps": steps,
-    "population": population,
+    "population": lambda s: population(s, _network("vgg16")),
     "pareto": pareto,
 }
 
@@ -407,7 +360,8 @@ def main() -> int:
             for row in part(s):
                 rows.append(row)
                 print(
-                    f"{row.part}, {row.case}: error {row.error:.1e}, ms {row.emoref_ms} {row.torch_ms}",
+                    f"{row.part}, {row.case}: error {row.error:.1e}, ms {row.emoref_ms} {row.torch_ms} "
+                    f"{row.detail}".rstrip(),
                     flush=True,
                 )
         except Exception:

@@ -23,6 +23,8 @@ class Row:
         Relative error against the reference in float64; for predictions, the share that differs.
     emoref_ms, torch_ms : float or None
         Milliseconds a call; None where not measured.
+    detail : str
+        Where the time goes, in words; empty where nothing is said.
     """
 
     part: str
@@ -30,6 +32,7 @@ class Row:
     error: float
     emoref_ms: float | None = None
     torch_ms: float | None = None
+    detail: str = ""
 
     @property
     def right(self) -> bool:
@@ -55,6 +58,8 @@ def to_markdown(rows: Sequence[Row], about: Mapping[str, str], failures: Sequenc
         )
         verdict = "yes" if row.right else "NO"
         lines.append(f"| {row.part} | {row.case} | {row.error:.1e} | {verdict} | {own} | {peer} | {ratio} |")
+    details = [f"- {row.part}, {row.case}: {row.detail}" for row in rows if row.detail]
+    lines += ["", "Where the time goes:", "", *details] if details else []
     return "\n".join([*lines, *(f"\nFAILED {failure}" for failure in failures), ""])
 
 

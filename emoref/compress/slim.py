@@ -25,7 +25,7 @@ from emoref.compress.groups import ChannelMap, channel_map
 from emoref.errors import NetworkError, ShapeError
 from emoref.nn import Network, Node
 
-__all__ = ["apply_masks", "cut_network", "cut_params", "kept_channels", "slim", "slim_network"]
+__all__ = ["apply_masks", "cut_axes", "cut_network", "cut_params", "kept_channels", "slim", "slim_network"]
 
 Masks = Mapping[str, ArrayLike]
 
@@ -188,14 +188,35 @@ def cut_params(
     """
     small = {}
     for name, value in params.items():
-        node_name, _, role = name.rpartition(".")
-        node = net.node(node_name)
-        rows = np.flatnonzero(kept[node_name])
-        if role == "weight" and int(node.attrs.get("groups", 1)) == 1:
-            small[name] = _cut(value, rows, np.flatnonzero(kept[node.inputs[0]]))
-        else:
-            small[name] = value[rows]
+        rows_of, columns_of = cut_axes(net, name)
+        rows = np.flatnonzero(kept[rows_of])
+        small[name] = (
+            value[rows] if columns_of is None else _cut(value, rows, np.flatnonzero(kept[columns_of]))
+        )
     return small
+
+
+def cut_axes(net: Network, name: str) -> tuple[str, str | None]:
+    """Return the values whose channels are the rows and the columns of a parameter.
+
+    Parameters
+    ----------
+    net : Network
+        The network.
+    name : str
+        The parameter.
+
+    Returns
+    -------
+    rows_of : str
+        The node whose kept channels are the rows (axis 0) that stay.
+    columns_of : str or None
+        The value whose kept channels are the columns (axis 1) that stay; None if all do.
+    """
+    node_name, _, role = name.rpartition(".")
+    node = net.node(node_name)
+    by_column = role == "weight" and int(node.attrs.get("groups", 1)) == 1
+    return node_name, node.inputs[0] if by_column else None
 
 
 def _cut(weight: NDArray, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> NDArray:

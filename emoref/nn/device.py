@@ -64,16 +64,24 @@ class HalvedBatches:
 
     What was found to fit is kept for the next batch. A warning goes to the log at each halving.
 
+    Parameters
+    ----------
+    what : str, default "image"
+        What a batch is made of.
+
     Attributes
     ----------
     size : int or None
         The most images at a time that were found to fit; None before memory ran out.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, what: str = "image") -> None:
         self.size: int | None = None
+        self._what = what
 
-    def run(self, count: int, work: Callable[[slice], Result]) -> Iterator[tuple[slice, Result]]:
+    def run(
+        self, count: int, work: Callable[[slice], Result], spare: Callable[[], bool] = lambda: False
+    ) -> Iterator[tuple[slice, Result]]:
         """Yield the results of `work` on the parts of a batch, with the parts.
 
         Parameters
@@ -82,11 +90,14 @@ class HalvedBatches:
             Images of the batch.
         work
             Computes a part; may raise DeviceMemoryError.
+        spare
+            Called when not even a single one fits. Gives up something else that takes memory, and returns
+            whether there was such a thing, so that the one is tried again.
 
         Raises
         ------
         BackendError
-            If memory runs out for a single image.
+            If memory runs out for a single image, and there is nothing else to give up.
         """
         start = 0
         while start < count:
@@ -94,13 +105,19 @@ class HalvedBatches:
             try:
                 result = work(part)
             except DeviceMemoryError as error:
-                self._halve(part.stop - part.start, error)
+                self._halve(part.stop - part.start, error, spare)
                 continue
             yield part, result
             start = part.stop
 
-    def _halve(self, images: int, error: DeviceMemoryError) -> None:
-        if images <= 1:
-            raise BackendError(f"{error}; not even one image at a time fits. Use --backend cpu") from None
-        self.size = images // 2
-        _log.warning("%s; going on with %d images at a time instead of %d", error, self.size, images)
+    def _halve(self, count: int, error: DeviceMemoryError, spare: Callable[[], bool]) -> None:
+        if count <= 1:
+            if spare():
+                return
+            raise BackendError(
+                f"{error}; not even one {self._what} at a time fits. Use --backend cpu"
+            ) from None
+        self.size = count // 2
+        # As a text: whoever keeps the record would keep the error, and with it all arrays of its frames.
+        text = "%s; going on with %d %ss at a time instead of %d"
+        _log.warning(text, str(error), self.size, self._what, count)

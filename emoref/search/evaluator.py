@@ -15,11 +15,13 @@ Networks of the LeNet kind share more on the CPU back end, in one compiled call 
 (:mod:`emoref.search.planes`).
 
 Images are streamed in blocks and slimmed parameters are held for as many candidates at a time as fit into
-a budget, so the memory needed does not grow with the number of images or of candidates.
+a budget, so the memory needed does not grow with the number of images or of candidates. On a GPU the images
+stay there, and several candidates run side by side (:mod:`emoref.search.on_device`).
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,17 +29,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from emoref.compress import count, kept_channels
+from emoref.compress import kept_channels
 from emoref.compress.slim import cut_network, cut_params
 from emoref.errors import ConfigError, DataError, ProblemError
 from emoref.nn import INPUT, Network, run_nodes
 from emoref.nn.batches import ArrayData, check_labels, slices
-from emoref.nn.device import placed, resident
+from emoref.nn.device import is_device
 from emoref.nn.executor import count_wrong
-from emoref.nn.fused import Plan, compile_plan, is_fusible
-from emoref.nn.parts import nodes_between
+from emoref.nn.fused import compile_plan, is_fusible
 from emoref.search.cache import CountCache, fingerprint
+from emoref.search.candidates import Candidate, Runs, descend, pick, split
 from emoref.search.genome import FilterGenome
+from emoref.search.on_device import RESIDENT_SHARE, STREAMS, DevicePopulation
 from emoref.search.planes import PlanesPopulation
 from emoref.search.recalibration import Recalibration
 from emoref.search.sharing import sharing_plan
@@ -77,11 +80,18 @@ class PopulationEvaluator:
     recalibration : Recalibration, optional
         How the batch-norm statistics of each candidate are measured anew before it is scored; left out, it
         keeps those of the unpruned network.
+    streams : int, default 4
+        On a GPU: how many candidates run side by side. Counts do not depend on it.
+    resident_share : float, default 0.5
+        On a GPU: the largest share of its free memory that the images may take to stay there; 0 to upload
+        them block by block.
 
     Attributes
     ----------
     total : int
         Number of images; divide counts by it to have the error.
+    device : DevicePopulation or None
+        What evaluates on a GPU; None elsewhere.
     cache : CountCache
         The counts that are remembered.
     evaluated : int
@@ -112,11 +122,14 @@ class PopulationEvaluator:
         cache_size: int = 100_000,
         memory_bytes: int = 2**28,
         recalibration: Recalibration | None = None,
+        streams: int = STREAMS,
+        resident_share: float = RESIDENT_SHARE,
     ) -> None:
         for what, value, least in (
             ("block_size", block_size, 1),
             ("cache_size", cache_size, 0),
             ("memory_bytes", memory_bytes, 1),
+            ("streams", streams, 1),
         ):
             if value < least:
                 raise ConfigError(f"{what} must be at least {least}, got {value}")
@@ -133,13 +146,16 @@ class PopulationEvaluator:
         self._plan = sharing_plan(net, layout)
         later = {node.name for node in net.nodes}.difference(self._plan.stem)
         self._later_params = {n: v for n, v in self._params.items() if n.rpartition(".")[0] in later}
-        first = {n: v for n, v in self._params.items() if n not in self._later_params}
-        self._stem_params = resident(first, self._backend)
+        self._stem_params = {n: v for n, v in self._params.items() if n not in self._later_params}
         self._fusible = is_fusible(params, [self._images], self._backend)
         planes = self._fusible and recalibration is None
         self._planes = PlanesPopulation.make(net, params, layout) if planes else None
-        self._stem_runs = _Runs({}, {})
-        self._held: dict[bytes, _Candidate] = {}
+        self.device: DevicePopulation | None = None
+        if is_device(self._backend):
+            given = net, self._plan, self._stem_params, self._later_params, self._images, self._labels
+            self.device = DevicePopulation(*given, self._backend, streams, resident_share)
+        self._stem_runs = Runs()
+        self._held: dict[bytes, Candidate] = {}
         self._fingerprint = partial(
             population_fingerprint, net, params, self._images, self._labels, layout, backend, recalibration
         )
@@ -214,8 +230,10 @@ class PopulationEvaluator:
         self.cache.attach(path, self._fingerprint())
 
     def close(self) -> None:
-        """Write the counts that are kept in a file."""
+        """Write the counts that are kept in a file, and give the memory of a GPU back."""
         self.cache.save()
+        if self.device is not None:
+            self.device.close()
 
     def _evaluate(
         self, rows: NDArray[np.bool_], places: Sequence[int], part: Images | None = None
@@ -224,6 +242,7 @@ class PopulationEvaluator:
         # In lexicographic order, genomes with equal beginnings come into the same chunk.
         order = sorted(places, key=lambda place: rows[place].tobytes())
         counted = self._count_planes if self._planes is not None else self._count_chunks
+        counted = counted if self.device is None else self._count_on_device
         for chunk in counted(rows, order, part):
             wrong: dict[int, int] = {}
             for place, some in chunk:
@@ -262,6 +281,26 @@ class PopulationEvaluator:
                 for candidate, some in self._count_block(chunk, block)
             )
 
+    def _count_on_device(
+        self, rows: NDArray[np.bool_], order: Sequence[int], part: Images | None
+    ) -> Iterator[Iterator[tuple[int, int]]]:
+        """Do the same on a GPU; the host prepares a chunk while the device computes the one before."""
+        assert self.device is not None
+        chunks = self._chunks(rows, order, keep=part is not None)
+        blocks, chunk = list(self._blocks(part)), next(chunks, None)
+        while chunk is not None:
+            following: list[list[Candidate] | None] = []
+
+            def prepare(following: list[list[Candidate] | None] = following) -> None:
+                # Statistics that are measured anew may be measured on the device, which is at work.
+                if self._recalibration is None and not following:
+                    following.append(next(chunks, None))
+
+            counts, macs = self.device.counts(chunk, blocks, prepare)
+            self.macs_executed += macs
+            yield ((candidate.position, some) for candidate, some in zip(chunk, counts, strict=True))
+            chunk = following[0] if following else next(chunks, None)
+
     def _blocks(self, part: Images | None) -> Iterator[slice | Images]:
         """Yield what a block holds of all images, or of a part of them."""
         blocks = slices(self.total if part is None else len(part), self._block_size)
@@ -269,7 +308,7 @@ class PopulationEvaluator:
 
     def _chunks(
         self, rows: NDArray[np.bool_], order: Sequence[int], keep: bool = False
-    ) -> Iterator[list["_Candidate"]]:
+    ) -> Iterator[list[Candidate]]:
         """Slim the candidates; yield as many at a time as the budget allows.
 
         With `keep`, candidates that are one chunk are kept for the next call, which may want some of them.
@@ -277,7 +316,7 @@ class PopulationEvaluator:
         held, self._held = self._held, {}
         if not all(rows[position].tobytes() in held for position in order):
             held = {}
-        chunk: list[_Candidate] = []
+        chunk: list[Candidate] = []
         used_bytes, chunks = 0, 0
         for position in order:
             known = held.get(rows[position].tobytes())
@@ -286,9 +325,8 @@ class PopulationEvaluator:
                 if known is None
                 else replace(known, position=position)
             )
-            size_bytes = sum(value.nbytes for value in candidate.params.values())
             # Winograd's algorithm holds up to 36 numbers for 9 weights, beside the weights themselves.
-            size_bytes *= 5 if self._fusible else 1
+            size_bytes = candidate.param_bytes * (5 if self._fusible else 1)
             if chunk and used_bytes + size_bytes > self._memory_bytes:
                 yield chunk
                 chunk, used_bytes, chunks = [], 0, chunks + 1
@@ -299,19 +337,24 @@ class PopulationEvaluator:
         if keep and chunks == 0:
             self._held = {rows[candidate.position].tobytes(): candidate for candidate in chunk}
 
-    def _candidate(self, position: int, row: NDArray[np.bool_]) -> "_Candidate":
+    def _candidate(self, position: int, row: NDArray[np.bool_]) -> Candidate:
         kept = kept_channels(self._net, self._layout.masks(row))
         net = cut_network(self._net, kept)
-        if self._recalibration is None:
-            params = cut_params(self._net, self._later_params, kept)
-        else:
+        params: Values = {}
+        if self._recalibration is not None:
             whole = self._recalibrated(net, cut_params(self._net, self._params, kept))
             params = {name: whole[name] for name in self._later_params}
-        return _Candidate(
+        elif self.device is None:
+            params = cut_params(self._net, self._later_params, kept)
+        shapes = net.param_shapes()
+        return Candidate(
             position=position,
             net=net,
-            params=resident(params, self._backend),
-            frontier={name: np.flatnonzero(kept[name]) for name in self._plan.frontier},
+            params=params,
+            param_bytes=sum(
+                math.prod(shapes[name]) * value.itemsize for name, value in self._later_params.items()
+            ),
+            kept=kept,
             keys=tuple(row[bits].tobytes() for bits in self._plan.bits),
         )
 
@@ -321,60 +364,32 @@ class PopulationEvaluator:
         return self._recalibration(net, params)
 
     def _count_block(
-        self, chunk: Sequence["_Candidate"], block: slice | Images
-    ) -> Iterator[tuple["_Candidate", int]]:
+        self, chunk: Sequence[Candidate], block: slice | Images
+    ) -> Iterator[tuple[Candidate, int]]:
         """Yield the wrong predictions of every candidate of the chunk on one block of images."""
         labels = self._labels[block]
         # Values that overflow are a result like any other here: the prediction is wrong.
         with np.errstate(over="ignore", invalid="ignore"):
-            images = placed(np.ascontiguousarray(self._images[block]), self._backend)
-            full = self._run_part(
-                self._net, self._stem_params, {INPUT: images}, self._plan.frontier, self._stem_runs
-            )
-            # All candidates are on their way before the first is waited for: a GPU computes meanwhile.
-            logits: list[tuple[_Candidate, NDArray[Any]]] = []
-            for group in _split(chunk, 0):
-                picked = {name: _pick(full[name], which) for name, which in group[0].frontier.items()}
-                logits += self._descend(group, 0, picked)
-            for candidate, some in logits:
-                yield candidate, count_wrong(np.asarray(some), labels)
+            images = {INPUT: np.ascontiguousarray(self._images[block])}
+            full = self._run_part(self._net, self._stem_params, images, self._plan.frontier, self._stem_runs)
+            for group in split(chunk, 0):
+                picked = {name: pick(full[name], group[0].kept[name]) for name in self._plan.frontier}
+                for candidate, logits in descend(self._plan, group, 0, picked, self._run):
+                    yield candidate, count_wrong(logits, labels)
 
-    def _descend(
-        self, group: Sequence["_Candidate"], level: int, values: Values
-    ) -> Iterator[tuple["_Candidate", NDArray[Any]]]:
-        """Yield the logits of candidates that agree up to ``level``, given their values there.
-
-        The group goes on as one to the last cut at which all its masks still agree, and parts after it.
-        Values are therefore held for the points where groups part, not for every layer.
-        """
-        if len(group) == 1:
-            output = self._net.output.name
-            yield group[0], self._run(group[0], values, output)
-            return
-        together = level
-        while together + 1 < len(self._plan.cuts) and len(_split(group, together + 1)) == 1:
-            together += 1
-        if together > level:
-            cut = self._plan.cuts[together]
-            values = {cut: self._run(group[0], values, cut)}
-        for subgroup in _split(group, together + 1):
-            yield from self._descend(subgroup, together, values)
-
-    def _run(self, candidate: "_Candidate", values: Values, wanted: str) -> NDArray[Any]:
+    def _run(self, candidate: Candidate, values: Values, wanted: str) -> NDArray[Any]:
         return self._run_part(candidate.net, candidate.params, values, [wanted], candidate.runs)[wanted]
 
     def _run_part(
-        self, net: Network, params: Values, values: Values, outputs: Sequence[str], runs: "_Runs"
+        self, net: Network, params: Values, values: Values, outputs: Sequence[str], runs: Runs
     ) -> Values:
         """Run a part of a network as the CPU back end evaluates it, or node after node; keep the plan."""
         wanted = [name for name in outputs if name not in values]
-        key = (*values, "to", *wanted)
         if wanted:
-            if key not in runs.macs:
-                runs.macs[key] = _macs_between(net, values, wanted)
-            self.macs_executed += runs.macs[key] * len(next(iter(values.values())))
+            self.macs_executed += runs.macs_between(net, values, wanted) * len(next(iter(values.values())))
         if not self._fusible:
             return run_nodes(net, params, values, outputs, self._backend)
+        key = (*values, "to", *wanted)
         if wanted and key not in runs.plans:
             runs.plans[key] = compile_plan(
                 net, params, list(values), wanted, self._backend, keep_memory=False
@@ -398,41 +413,3 @@ def population_fingerprint(
         details["recalibration"] = [recalibration.batches, recalibration.batch_size, recalibration.until]
         arrays.append(("recalibration", recalibration.images))
     return fingerprint("pruned", backend, [net], arrays, details)
-
-
-@dataclass(frozen=True)
-class _Runs:
-    """Parts of one network that have run, by what was given and wanted: their plans and their costs."""
-
-    plans: dict[Any, Plan]
-    macs: dict[Any, int]
-
-
-def _macs_between(net: Network, given: Values, wanted: Sequence[str]) -> int:
-    """Return the multiply-accumulates for one image of the nodes between given and wanted results."""
-    running = {node.name for node in nodes_between(net, given, wanted)}
-    return sum(layer.macs for layer in count(net).layers if layer.name in running)
-
-
-@dataclass(frozen=True, eq=False)
-class _Candidate:
-    """A slimmed candidate: which channels it picks from the stem, and what tells it apart at each level."""
-
-    position: int
-    net: Network
-    params: Values
-    frontier: dict[str, NDArray[np.intp]]
-    keys: tuple[bytes, ...]
-    runs: _Runs = field(default_factory=lambda: _Runs({}, {}))
-
-
-def _split(group: Sequence[_Candidate], level: int) -> list[list[_Candidate]]:
-    """Part candidates by the bits that matter up to a level, in order of appearance."""
-    parts: dict[bytes, list[_Candidate]] = {}
-    for candidate in group:
-        parts.setdefault(candidate.keys[level], []).append(candidate)
-    return list(parts.values())
-
-
-def _pick(value: NDArray[Any], channels: NDArray[np.intp]) -> NDArray[Any]:
-    return value if len(channels) == value.shape[1] else value.take(channels, axis=1)

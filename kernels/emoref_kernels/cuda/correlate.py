@@ -12,7 +12,7 @@ zeros; there, slabs run over taps and channels as one (:data:`FEW_CHANNELS`).
 What a launch needs to know is a table of integers on the device, made once for each shape.
 """
 
-from functools import cache
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numba
@@ -239,7 +239,7 @@ _KERNELS = {(tile.name, False): _make_correlate(tile, False) for tile in TILES} 
 }
 
 
-@cache
+@lru_cache(maxsize=4096)
 def _plan(c: Correlation, biased: bool) -> tuple[Kernel, Tile, tuple[int, int, int], int, Any]:
     """Return kernel, tile, blocks, parts and table of a correlation."""
     flattened = c.channels < FEW_CHANNELS

@@ -13,6 +13,7 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 
+from emoref_kernels.cuda.lanes import Lane, current_lane
 from emoref_kernels.cuda.provider import SIMULATED, block, cuda, intrinsic
 
 __all__ = ["KERNELS", "THREADS", "Kernel", "device", "kernel", "load4", "shared_floats"]
@@ -54,28 +55,33 @@ class Kernel:
         self._compiled = cuda.jit(function)
 
     def __call__(self, blocks: int | tuple[int, ...], threads: int, *values: Any) -> None:
-        """Launch `blocks` of `threads` threads each; returns at once. Nothing happens without blocks."""
+        """Launch `blocks` of `threads` threads each on the current lane; returns at once.
+
+        Nothing happens without blocks.
+        """
         if len(values) != len(self.arguments):
             raise ValueError(f"kernel {self.name} takes {len(self.arguments)} arguments, got {len(values)}")
         counts = blocks if isinstance(blocks, tuple) else (blocks,)
         if min(counts) < 1:
             return
         self.launches += 1
-        self._compiled[counts, threads](
-            *(_CASTS[letter](value) for letter, value in zip(self.arguments, values, strict=True))
-        )
+        lane = current_lane()
+        given = [
+            _CASTS[letter](value) if letter in _CASTS else _memory(value, lane)
+            for letter, value in zip(self.arguments, values, strict=True)
+        ]
+        self._compiled[counts, threads, lane.stream](*given)
 
 
-def _as_is(value: Any) -> Any:
-    return getattr(value, "memory", value)
+def _memory(value: Any, lane: Lane) -> Any:
+    """Return what a kernel takes for an array, which learns on which lane it is used."""
+    if not hasattr(value, "memory"):
+        return value
+    value.used_on(lane)
+    return value.memory
 
 
-_CASTS: dict[str, Callable[[Any], Any]] = {
-    **dict.fromkeys("fdib", _as_is),
-    "n": int,
-    "s": np.float32,
-    "x": float,
-}
+_CASTS: dict[str, Callable[[Any], Any]] = {"n": int, "s": np.float32, "x": float}
 
 KERNELS: dict[str, Kernel] = {}
 """Every kernel of the package whose module was imported, by name."""

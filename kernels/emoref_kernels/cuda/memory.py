@@ -1,14 +1,16 @@
 """Memory of the device, taken once and used again: blocks by type and size, no allocation in a settled loop.
 
 An allocation makes the host wait for the device, and a training step makes hundreds of arrays, the same ones
-every time. A block whose array is gone is therefore kept and handed out again. When memory runs out, all
-blocks that are not in use are given back to the driver before anybody is told.
+every time. A block whose array is gone is therefore kept and handed out again, to the lane that it came from
+(:mod:`emoref_kernels.cuda.lanes`). When memory runs out, all blocks that are not in use are given back to the
+driver before anybody is told.
 """
 
 from typing import Any
 
 import numpy as np
 
+from emoref_kernels.cuda.lanes import MAIN, Lane, current_lane
 from emoref_kernels.cuda.provider import cuda, require_device
 from emoref_kernels.errors import DeviceMemoryError
 
@@ -31,10 +33,10 @@ class MemoryPool:
     def __init__(self) -> None:
         self.limit_bytes: int | None = None
         self.held_bytes = self.used_bytes = self.peak_bytes = self.allocations = 0
-        self._free: dict[tuple[str, int], list[Any]] = {}
+        self._free: dict[tuple[Lane, str, int], list[Any]] = {}
 
     def take(self, dtype: Any, size: int) -> Any:
-        """Return a flat array on the device of at least `size` values, uninitialised.
+        """Return a flat array on the device of at least `size` values, uninitialised, for the current lane.
 
         Raises
         ------
@@ -43,7 +45,7 @@ class MemoryPool:
         """
         dtype = np.dtype(dtype)
         capacity = _rounded(size)
-        kept = self._free.get((dtype.char, capacity))
+        kept = self._free.get((current_lane(), dtype.char, capacity))
         if kept:
             block = kept.pop()
         else:
@@ -52,15 +54,25 @@ class MemoryPool:
         self.peak_bytes = max(self.peak_bytes, self.used_bytes)
         return block
 
-    def give(self, block: Any) -> None:
-        """Take a block back. Kernels launched later run later, so it may be written at once."""
+    def give(self, block: Any, lane: Lane = MAIN) -> None:
+        """Take a block of a lane back. Kernels launched there later run later: it may be written at once."""
         dtype = np.dtype(block.dtype)
         self.used_bytes -= block.size * dtype.itemsize
-        self._free.setdefault((dtype.char, block.size), []).append(block)
+        self._free.setdefault((lane, dtype.char, block.size), []).append(block)
+
+    def available_bytes(self) -> float:
+        """Return how much memory could be taken: what the driver has free, and what is kept unused."""
+        require_device()
+        free = float(cuda.current_context().get_memory_info()[0]) + self.held_bytes - self.used_bytes
+        return free if self.limit_bytes is None else min(free, float(self.limit_bytes - self.used_bytes))
 
     def trim(self) -> None:
         """Give everything that is not in use back to the driver."""
-        for (char, capacity), blocks in self._free.items():
+        if not self._free:
+            return
+        # Kernels of any lane may still be at work on a block that nobody holds any more.
+        cuda.synchronize()
+        for (_, char, capacity), blocks in self._free.items():
             self.held_bytes -= len(blocks) * capacity * np.dtype(char).itemsize
         self._free.clear()
         context = cuda.current_context()

@@ -152,7 +152,8 @@ def main() -> None:
     chosen = parser.parse_args()
     use_package()
     importlib.import_module("emoref_kernels.cuda")
-    importlib.import_module("emoref_kernels.cuda.niching")
+    for module in ("niching", "population"):
+        importlib.import_module(f"emoref_kernels.cuda.{module}")
     from emoref_kernels.cuda.jit import KERNELS
 
     unknown = sorted(set(chosen.kernels) - set(KERNELS))

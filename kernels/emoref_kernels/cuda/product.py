@@ -5,7 +5,7 @@ lies in memory either with the summed direction innermost or with it outermost; 
 copies its slab, so that neighbouring threads read neighbours.
 """
 
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import numba
@@ -132,7 +132,7 @@ _KERNELS = {
 }
 
 
-@cache
+@lru_cache(maxsize=4096)
 def _plan(
     matrices: int, rows: int, columns: int, length: int, inner: tuple[bool, bool]
 ) -> tuple[Kernel, int, tuple[int, int, int], int, Any]:

@@ -58,3 +58,17 @@ def test_memory_too_small_for_one_image_ends_in_a_message() -> None:
 
     with pytest.raises(BackendError, match="not even one image"):
         list(HalvedBatches().run(4, work))
+
+
+def test_something_else_is_given_up_before_a_single_one_is_refused() -> None:
+    spared = [False, True]
+
+    def work(part: slice) -> int:
+        if spared:
+            raise DeviceMemoryError("the device's memory does not suffice")
+        return part.stop
+
+    batches = HalvedBatches("candidate")
+    with pytest.raises(BackendError, match="not even one candidate at a time fits"):
+        list(batches.run(2, work, spared.pop))
+    assert [done for _, done in batches.run(2, work)] == [1, 2]

@@ -18,12 +18,15 @@ sys.path.append(str(Path(__file__).parents[1]))
 from kernel_cases import OPERATIONS, Case, Operation, assert_close
 
 from emoref_kernels import BackendError, load_backend
+from emoref_kernels.cuda import array as arrays
 from emoref_kernels.cuda import memory
-from emoref_kernels.cuda.array import DeviceArray, empty, on_device, upload
+from emoref_kernels.cuda.array import DeviceArray, constant_table, empty, on_device, upload
 from emoref_kernels.cuda.conv_weight import weight_gradient
 from emoref_kernels.cuda.jit import KERNELS
+from emoref_kernels.cuda.lanes import MAIN, current_lane, elapsed_seconds, on_lane, side_lanes
 from emoref_kernels.cuda.niching import associate
 from emoref_kernels.cuda.planner import DEPTHWISE, DIRECT, plan_convolution
+from emoref_kernels.cuda.population import add_wrong, cut_weight, take_rows
 from emoref_kernels.cuda.provider import device_info, provider_name, require_device
 from emoref_kernels.errors import DeviceMemoryError
 from emoref_kernels.reference import niching
@@ -132,6 +135,20 @@ def test_batch_norm_with_relu_in_one_pass() -> None:
         assert_close(own, other, 1e-5, "gradient")
 
 
+def test_batch_norm_with_a_shortcut() -> None:
+    rng = np.random.default_rng(9)
+    x, shortcut, dy, more = (_random(rng, 3, 2, 2, 3).astype(np.float32) for _ in range(4))
+    gamma, beta = (_random(rng, 2).astype(np.float32) for _ in range(2))
+    y, mean, var = CUDA.batch_norm_train(x, gamma, beta, relu=True, shortcut=shortcut)
+    expected = REFERENCE.batch_norm_train(x, gamma, beta, relu=True, shortcut=shortcut)[0]
+    assert_close(y, expected, 1e-5, "y")
+    for terms in ({}, {"more": more}):
+        found = CUDA.batch_norm_sum_grad(dy, x, gamma, mean, var, y=y, **terms)
+        other = REFERENCE.batch_norm_sum_grad(dy, x, gamma, mean, var, y=y, **terms)
+        for one, two in zip(found, other, strict=True):
+            assert_close(one, two, 1e-5, "gradient")
+
+
 def test_nan_goes_through() -> None:
     x = np.array([[1.0, np.nan, -1.0]], np.float32)
     assert np.array_equal(CUDA.relu(x), [[1.0, np.nan, 0.0]], equal_nan=True)
@@ -185,6 +202,76 @@ def test_arrays_stay_on_the_device() -> None:
         x.reshape(4, 2)
 
 
+def test_parts_of_arrays_share_their_memory() -> None:
+    host = np.arange(24, dtype=np.float32).reshape(4, 3, 2)
+    x = upload(host)
+    middle = x.part(1, 3)
+    assert np.array_equal(np.asarray(middle), host[1:3])
+    assert np.array_equal(np.asarray(CUDA.add(middle.reshape(2, 6), x.part(0, 2).reshape(2, 6))), [
+        [6, 8, 10, 12, 14, 16], [18, 20, 22, 24, 26, 28]
+    ])  # fmt: skip
+    assert np.array_equal(np.asarray(x.take(upload(np.array([2, 0])), axis=1)), host[:, [2, 0]])
+    with pytest.raises(ValueError, match="cannot take 2 to 5 of 4"):
+        x.part(2, 5)
+
+
+def test_rows_and_columns_are_cut_out() -> None:
+    rng = np.random.default_rng(2)
+    w, b = _random(rng, 5, 4, 3).astype(np.float32), _random(rng, 5).astype(np.float32)
+    lists = upload(np.array([9, 4, 0, 2, 3, 1]))
+    found = cut_weight(upload(w), lists, (1, 3), (4, 2))
+    assert np.array_equal(np.asarray(found), w[[4, 0, 2]][:, [3, 1]])
+    assert np.array_equal(np.asarray(cut_weight(upload(w), lists, (1, 3), None)), w[[4, 0, 2]])
+    assert np.array_equal(np.asarray(cut_weight(upload(b), lists, (2, 1), None)), b[[0]])
+    assert np.array_equal(np.asarray(take_rows(upload(w), upload(np.array([3, 3, 0])))), w[[3, 3, 0]])
+
+
+def test_wrong_predictions_are_counted_by_the_rule_of_the_engine() -> None:
+    inf, nan = np.inf, np.nan
+    logits = np.array(
+        [[1, 2, 2], [2, 2, 1], [nan, 9, 0], [0, 9, nan], [-inf, -inf, -inf], [0, inf, 3], [0, 1, 5]] * 3,
+        np.float32,
+    )
+    labels = np.array([7, *[1, 1, 1, 1, 0, 1, 0] * 3])
+    wrong = (logits.argmax(1) != labels[1:]) | np.isnan(logits).any(1)
+    counts = upload(np.array([5, 0]))
+    for _ in range(2):
+        add_wrong(upload(logits), upload(labels), 1, counts, 1)
+    assert np.asarray(counts).tolist() == [5, 2 * np.count_nonzero(wrong)]
+
+
+def test_lanes_have_memory_of_their_own() -> None:
+    one, other = side_lanes(2)
+    assert side_lanes(1) == [one]
+    assert current_lane() is MAIN
+    with on_lane(one):
+        x = upload(np.arange(40, dtype=np.float32))
+        memory_of_x = x.memory
+        with on_lane(other):
+            # A lane may read what another has made, and takes no memory that was another's.
+            assert np.array_equal(np.asarray(CUDA.relu(x)), np.arange(40))
+            del x
+            assert empty((40,)).memory is not memory_of_x
+        assert empty((40,)).memory is memory_of_x
+        start = one.mark(timed=True)
+        table = constant_table((3, 1, 4, 1, 5, 9, 2, 6))
+        assert np.asarray(table).tolist() == [3, 1, 4, 1, 5, 9, 2, 6]
+        assert elapsed_seconds(start, one.mark(timed=True)) == 0.0
+    assert current_lane() is MAIN
+    assert constant_table((3, 1, 4, 1, 5, 9, 2, 6)) is table
+    for lane in (MAIN, one):
+        lane.synchronize()
+    assert repr(one) == "Lane('side 0')"
+
+
+def test_tables_go_through_memory_of_bounded_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    staging = arrays._Staging(4)
+    monkeypatch.setattr(arrays, "_STAGING", staging)
+    with on_lane(side_lanes(1)[0]):
+        tables = [constant_table((70, i, 71)) for i in range(3)]
+    assert [np.asarray(table).tolist() for table in tables] == [[70, i, 71] for i in range(3)]
+
+
 def test_memory_is_used_again_and_bounded() -> None:
     pool = memory.MemoryPool()
     first = pool.take(np.float32, 1000)
@@ -200,6 +287,7 @@ def test_memory_is_used_again_and_bounded() -> None:
     # What is kept is given back before the refusal.
     assert pool.take(np.float32, 1500).size >= 1500
     assert pool.used_bytes == pool.held_bytes
+    assert pool.available_bytes() == pool.limit_bytes - pool.used_bytes
 
 
 def test_the_simulator_is_named() -> None:
