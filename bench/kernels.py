@@ -17,8 +17,10 @@ from bench.peer import compare, median_seconds
 
 SIDES = (
     "emoref", "emoref exact", "emoref channels-last", "emoref channels-last exact", "torch",
-    "torch channels-last",
+    "torch channels-last", "torch from plain arrays",
 )  # fmt: skip
+"""PyTorch gets images in the layout it computes in, except for the last side: that one converts plain arrays
+to channels-last and its result back within the measured call."""
 
 
 class Convolution(NamedTuple):
@@ -126,8 +128,12 @@ def emoref_cases(
             )
 
 
-def torch_cases(channels_last: bool) -> Iterator[Case]:
-    """Yield each pass of each layer as a call of PyTorch."""
+def torch_cases(channels_last: bool, converting: bool = False) -> Iterator[Case]:
+    """Yield each pass of each layer as a call of PyTorch.
+
+    A call that is `converting` gets plain arrays (N, C, H, W), computes on channels-last copies of them, and
+    returns a plain array; its weights are channels-last already. Linear layers have no layout to convert.
+    """
     import torch
 
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
@@ -139,6 +145,9 @@ def torch_cases(channels_last: bool) -> Iterator[Case]:
             yield f"{name} forward", lambda x=x, w=w: torch.nn.functional.linear(x, w)
             yield f"{name} input grad", lambda dy=dy, w=w: dy @ w
             yield f"{name} weight grad", lambda dy=dy, x=x: dy.T @ x
+            continue
+        if converting:
+            yield from _converting_cases(name, layer, x, w)
             continue
         if channels_last:
             x, w = (array.contiguous(memory_format=torch.channels_last) for array in (x, w))
@@ -159,10 +168,35 @@ def torch_cases(channels_last: bool) -> Iterator[Case]:
         yield f"{name} weight grad", lambda backward=backward: backward([False, True, False])
 
 
+def _converting_cases(name: str, layer: Convolution, x: Any, w: Any) -> Iterator[Case]:
+    """Yield the passes of one layer from plain arrays to plain arrays by way of channels-last ones."""
+    import torch
+
+    def last(array: Any) -> Any:
+        return array.contiguous(memory_format=torch.channels_last)
+
+    stride, padding, groups = [layer.stride] * 2, [layer.padding] * 2, layer.groups
+    w = last(w)
+
+    def forward() -> Any:
+        return torch.nn.functional.conv2d(last(x), w, None, stride, padding, 1, groups).contiguous()
+
+    def backward(dy: Any, x: Any, wanted: list[bool]) -> tuple[Any, ...]:
+        return torch.ops.aten.convolution_backward(
+            last(dy), x, w, [0], stride, padding, [1, 1], False, [0, 0], groups, wanted
+        )
+
+    # The gradient of the images does not read them.
+    dy, shaped = forward(), last(x)
+    yield f"{name} forward", forward
+    yield f"{name} input grad", lambda: backward(dy, shaped, [True, False, False])[0].contiguous()
+    yield f"{name} weight grad", lambda: backward(dy, last(x), [False, True, False])[1].contiguous()
+
+
 def cases(side: str) -> Iterator[Case]:
     """Yield the cases of one side of :data:`SIDES`."""
     if side.startswith("torch"):
-        return torch_cases(side.endswith("channels-last"))
+        return torch_cases(side.endswith("channels-last"), converting=side == SIDES[-1])
     layout = "channels-last" if "channels-last" in side else "planes"
     return emoref_cases(mode="exact" if side.endswith("exact") else "fast", layout=layout)
 
@@ -184,17 +218,20 @@ def main() -> None:
         print(json.dumps({name: median_seconds(call) for name, call in cases(arguments.side)}))
         return
     times = compare("bench.kernels", SIDES, arguments.threads, arguments.rounds)
-    print(f"{arguments.threads} threads; ratio = best time of PyTorch / time of emoref, planes and maps")
-    print(f"{'':32}{'planes ms':>11}{'maps ms':>9}{'GFLOP/s':>9}{'torch ms':>11}{'ratios':>12}")
+    print(f"{arguments.threads} threads; ratio = best time of PyTorch / time of emoref, planes and maps;")
+    print("the third: planes to planes on both sides, PyTorch converting or not, whichever is faster")
+    print(f"{'':32}{'planes ms':>11}{'maps ms':>9}{'GFLOP/s':>9}{'torch ms':>11}{'ratios':>18}")
     for layer_name, layer in LAYERS.items():
         for which in PASSES:
             name = f"{layer_name} {which}"
             ours, maps = times["emoref"][name], times["emoref channels-last"][name]
-            best = min(times[side][name] for side in SIDES if side.startswith("torch"))
+            plain, best = (
+                min(times[side][name] for side in sides) for sides in (("torch", SIDES[-1]), SIDES[4:6])
+            )
             rate = 2 * layer.macs / maps / 1e9
             print(
                 f"{name:32}{ours * 1e3:11.3f}{maps * 1e3:9.3f}{rate:9.0f}{best * 1e3:11.3f}"
-                f"{best / ours:6.2f}{best / maps:6.2f}"
+                f"{best / ours:6.2f}{best / maps:6.2f}{plain / ours:6.2f}"
             )
 
 

@@ -33,6 +33,44 @@ def test_rows_take_what_they_say():
     assert taken("stride 2") == {case for case in KERNELS if case.startswith("ResNet") and " s2" in case}
 
 
+def test_what_converts_within_the_call_counts_only_where_both_sides_do():
+    case = "depthwise 256 @8 forward"
+    times = {side: {case: 1.0} for side in kernels.SIDES}
+    times["torch from plain arrays"][case], times["torch"][case] = 0.5, 3.0
+    assert compare.ratios(row("from plain arrays: depthwise"), times) == {case: 1.0}
+    same = row("from plain arrays to plain arrays: depthwise")
+    assert compare.ratios(same, times) == {case: 0.5}
+    times["torch from plain arrays"][case], times["torch channels-last"][case] = 4.0, 0.1
+    assert compare.ratios(same, times) == {case: 3.0}
+    del times["torch from plain arrays"]
+    assert compare.ratios(same, times) == {}, "an older run did not measure it"
+
+
+def test_converting_pytorch_computes_what_the_others_do(monkeypatch):
+    torch = pytest.importorskip("torch")
+    small = {
+        "plain": kernels.Convolution(2, 4, 6, 8, 3, 2, 1),
+        "depthwise": kernels.Convolution(2, 4, 6, 4, 3, 1, 1, 4),
+        "linear": kernels.Linear(3, 4, 5),
+    }
+    monkeypatch.setattr(kernels, "LAYERS", small)
+    threads, gradients = torch.get_num_threads(), torch.is_grad_enabled()
+    try:
+        found = [dict(kernels.cases(side)) for side in ("torch", kernels.SIDES[-1])]
+        assert list(found[0]) == list(found[1])
+        assert len(found[0]) == 9
+        for name, call in found[0].items():
+            result, other = call(), found[1][name]()
+            result = (
+                next(part for part in result if part is not None) if isinstance(result, tuple) else result
+            )
+            assert other.is_contiguous()
+            assert torch.allclose(result, other, atol=1e-5)
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_grad_enabled(gradients)
+
+
 def test_the_best_peer_that_has_the_case_counts():
     times = {"emoref": {"sort, a": 1.0, "sort, b": 2.0}, "pymoo": {"sort, a": 3.0, "sort, b": 8.0}}
     times["pygmo"] = {"sort, a": 2.0}
