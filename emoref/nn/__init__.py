@@ -2,21 +2,19 @@
 
 from emoref.nn.batch_norm import reestimate_batch_norm
 from emoref.nn.batches import ArrayData, TrainData
+from emoref.nn.builder import NetworkBuilder
 from emoref.nn.checkpoint import load_state, save_state
 from emoref.nn.config import TrainConfig
+from emoref.nn.evaluation import Evaluation, evaluate, evaluate_data, predict
 from emoref.nn.executor import (
-    Evaluation,
     StepResult,
     Tape,
     backward,
-    evaluate,
-    evaluate_data,
     forward,
     loss_and_gradients,
-    predict,
     run_nodes,
 )
-from emoref.nn.graph import INPUT, LayerRow, Network, NetworkBuilder, Node
+from emoref.nn.graph import INPUT, LayerRow, Network, Node
 from emoref.nn.io import check_params, load, load_extra, save
 from emoref.nn.joint import JointState, fit_jointly, load_joint_state, save_joint_state
 from emoref.nn.loss import Loss

@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from emoref.errors import ConfigError, DataError
 from emoref.nn.batches import TrainData
 from emoref.nn.device import fetched, placed, resident
-from emoref.nn.executor import backend_of, check_batch, run_in_order
+from emoref.nn.executor import backend_of, run_in_order
 from emoref.nn.graph import INPUT, Network
 from emoref.nn.io import check_params
 from emoref.nn.layout import training_backend
 from emoref.nn.ops import Context
+from emoref.nn.parts import check_batch
+from emoref.nn.steps import single_steps
 from emoref.seeding import generator
 
 __all__ = ["reestimate_batch_norm"]
@@ -114,7 +116,8 @@ def _batch_statistics(net: Network, params: Mapping[str, Array], images: Array, 
         current = Context(train=net.node(name).op == "batch_norm")
         return current
 
-    run_in_order(nodes, dict(resident(forgotten, k)), {INPUT: placed(images, k)}, (), k, new_context)
+    values = {INPUT: placed(images, k)}
+    run_in_order(single_steps(nodes), dict(resident(forgotten, k)), values, (), k, new_context)
     return fetched(found | current.buffer_updates)
 
 

@@ -1,4 +1,4 @@
-"""Running networks: whole, in part, forward and backward, and measuring their error.
+"""Running networks: whole, in part, forward and backward.
 
 Every function takes a network, its parameters and the name of a back end (or a loaded one). Nothing here
 changes parameters.
@@ -7,32 +7,32 @@ changes parameters.
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from emoref.errors import DataError, NetworkError
-from emoref.nn.batches import ArrayData, TrainData, check_labels, slices
-from emoref.nn.device import HalvedBatches, fetched, is_device, is_on_device, placed, resident
-from emoref.nn.fused import compile_plan, is_fusible
-from emoref.nn.graph import INPUT, Network, Node
+from emoref.errors import NetworkError
+from emoref.nn.batches import check_labels
+from emoref.nn.device import fetched, is_device, is_on_device, placed, resident
+from emoref.nn.graph import INPUT, Network
 from emoref.nn.layout import training_backend
 from emoref.nn.loss import CROSS_ENTROPY, Loss
 from emoref.nn.ops import Context
 from emoref.nn.parts import check_batch, check_node_params, nodes_between
+from emoref.nn.steps import Step, single_steps, training_steps
 from emoref_kernels import load_backend
 
 __all__ = [
-    "Evaluation",
     "StepResult",
     "Tape",
+    "backend_of",
     "backward",
-    "evaluate",
-    "evaluate_data",
+    "count_wrong",
     "forward",
     "loss_and_gradients",
-    "predict",
+    "run_in_order",
     "run_nodes",
 ]
 
@@ -57,8 +57,10 @@ class Tape:
         Result of the last node: logits (N, classes).
     activations : dict of str to ndarray
         Results of the nodes that the caller asked to keep.
+    steps : tuple of Step
+        What ran in one go, in order.
     contexts : dict of str to Context
-        Each node's notes.
+        Each step's notes, by the name of the node whose result it gives.
     """
 
     net: Network
@@ -66,6 +68,7 @@ class Tape:
     backend: Any
     output: Array
     activations: dict[str, Array]
+    steps: tuple[Step, ...] = field(repr=False)
     contexts: dict[str, Context] = field(repr=False)
 
     @property
@@ -76,20 +79,20 @@ class Tape:
 
 
 def run_in_order(
-    nodes: Sequence[Node],
+    steps: Sequence[Step],
     params: Params,
     values: dict[str, Array],
     keep: Collection[str],
     k: Any,
     new_context: Callable[[str], Context],
 ) -> None:
-    """Run `nodes` in order on `values`, dropping each value after its last use unless it is in `keep`."""
-    uses = Counter(source for node in nodes for source in node.inputs)
-    for node in nodes:
-        inputs = [values[source] for source in node.inputs]
-        values[node.name] = node.kind.forward(k, node, params, inputs, new_context(node.name))
-        uses.subtract(node.inputs)
-        for source in set(node.inputs):
+    """Run `steps` in order on `values`, dropping each value after its last use unless it is in `keep`."""
+    uses = Counter(source for step in steps for source in step.inputs)
+    for step in steps:
+        inputs = [values[source] for source in step.inputs]
+        values[step.name] = step.forward(k, params, inputs, new_context(step.name))
+        for source in step.inputs:
+            uses[source] -= 1
             if not uses[source] and source not in keep:
                 del values[source]
 
@@ -144,30 +147,19 @@ def forward(
     for name in keep:
         _ = name == INPUT or net.node(name)
     contexts: dict[str, Context] = {}
-
-    paired = _norms_with_relu(net, keep) if mode == "train" else frozenset()
+    steps = training_steps(net, frozenset(keep)) if mode == "train" else single_steps(net.nodes)
 
     def new_context(name: str) -> Context:
-        contexts[name] = Context(train=mode == "train", rng=rng, with_relu=name in paired)
+        contexts[name] = Context(train=mode == "train", rng=rng)
         return contexts[name]
 
     params, values = resident(params, k), {INPUT: placed(images, k)}
-    run_in_order(net.nodes, params, values, {*keep, net.output.name}, k, new_context)
+    run_in_order(steps, params, values, {*keep, net.output.name}, k, new_context)
     wanted = {name: values[name] for name in {*keep, net.output.name}}
     if not is_on_device(images):
         wanted = fetched(wanted)
-    return Tape(net, params, k, wanted[net.output.name], {name: wanted[name] for name in keep}, contexts)
-
-
-def _norms_with_relu(net: Network, keep: Collection[str]) -> frozenset[str]:
-    """Return the batch norms whose result only a ReLU reads, and these ReLUs: one pass does both."""
-    paired: set[str] = set()
-    for node in net.nodes:
-        readers = net.consumers(node.name)
-        alone = len(readers) == 1 and node.name not in keep
-        if alone and node.op == "batch_norm" and readers[0].op == "relu":
-            paired.update((node.name, readers[0].name))
-    return frozenset(paired)
+    kept = {name: wanted[name] for name in keep}
+    return Tape(net, params, k, wanted[net.output.name], kept, steps, contexts)
 
 
 def backward(tape: Tape, dy: Array, nodes: Collection[str] = ()) -> dict[str, Array]:
@@ -195,30 +187,43 @@ def backward(tape: Tape, dy: Array, nodes: Collection[str] = ()) -> dict[str, Ar
     net, k = tape.net, tape.backend
     if dy.shape != tape.output.shape:
         raise NetworkError(f"dy must have the shape of the result {tape.output.shape}, got {dy.shape}")
-    needed = _needing_gradients(net, nodes)
-    pending, grads = {net.output.name: placed(dy, k)}, {}
-    for node in reversed(net.nodes):
-        if node.name not in pending:
+    needed = _needing_gradients(net, frozenset(nodes))
+    # The terms of each gradient, two at most: what comes last may be added where it is read.
+    first = placed(dy, k)
+    pending, grads = {net.output.name: [first]}, {}
+    for step in reversed(tape.steps):
+        terms = pending.pop(step.name, None)
+        if terms is None:
             continue
-        out = pending.pop(node.name)
-        context = tape.contexts[node.name]
-        if node.name in nodes:
-            of_pair = context.with_relu and node.op == "batch_norm"
-            grads[node.name] = k.relu_grad(out, context.saved[-1]) if of_pair else out
-        context.needs_input_grad = any(source in needed for source in node.inputs)
-        if not context.needs_input_grad and not node.kind.param_shapes(node, net.input_shapes(node)):
+        context = tape.contexts[step.name]
+        wanted = [node.name for node in step.nodes if node.name in nodes]
+        if wanted or not step.has_shortcut:
+            terms = [_total(k, terms)]
+        for name in wanted:
+            grads[name] = terms[0] if name == step.name else step.inner_gradient(k, terms[0], context)
+        # Operations may hand on the very array that they got: one that is somebody else's too stays as it is.
+        others = [first, *(term for held in pending.values() for term in held)]
+        context.reuse = not nodes and not any(term is other for term in terms for other in others)
+        context.needs_input_grad = any(source in needed for source in step.inputs)
+        if not context.needs_input_grad and step.name not in needed:
             continue
-        input_grads, param_grads = node.kind.backward(k, node, tape.params, out, context)
+        input_grads, param_grads = step.backward(k, tape.params, terms, context)
         grads.update(param_grads)
-        for source, dx in zip(node.inputs, input_grads, strict=True):
+        for source, dx in zip(step.inputs, input_grads, strict=True):
             if source in needed and dx is not None:
-                pending[source] = k.add(pending[source], dx) if source in pending else dx
+                pending[source] = [_total(k, pending[source]), dx] if source in pending else [dx]
     if INPUT in nodes:
-        grads[INPUT] = pending[INPUT]
+        grads[INPUT] = _total(k, pending[INPUT])
     return grads if is_on_device(dy) else fetched(grads)
 
 
-def _needing_gradients(net: Network, nodes: Collection[str]) -> set[str]:
+def _total(k: Any, terms: Sequence[Array]) -> Array:
+    """Return the sum of one or two arrays."""
+    return terms[0] if len(terms) == 1 else k.add(*terms)
+
+
+@lru_cache(maxsize=256)
+def _needing_gradients(net: Network, nodes: frozenset[str]) -> frozenset[str]:
     """Return the names of the results on the way from the loss to a parameter or to one of `nodes`."""
     for name in nodes:
         _ = name == INPUT or net.node(name)
@@ -227,7 +232,7 @@ def _needing_gradients(net: Network, nodes: Collection[str]) -> set[str]:
         has_params = bool(node.kind.param_shapes(node, net.input_shapes(node)))
         if has_params or any(source in needed for source in node.inputs):
             needed.add(node.name)
-    return needed
+    return frozenset(needed)
 
 
 @dataclass(frozen=True)
@@ -349,136 +354,14 @@ def run_nodes(
     check_node_params(net, nodes, params)
     k = backend_of(backend)
     values = {name: placed(value, k) for name, value in activations.items()}
-    run_in_order(nodes, resident(params, k), values, set(outputs), k, lambda name: Context())
+    run_in_order(single_steps(nodes), resident(params, k), values, set(outputs), k, lambda name: Context())
     results = {name: values[name] for name in outputs}
     if is_device(k) and not any(is_on_device(value) for value in activations.values()):
         return fetched(results)
     return results
 
 
-def predict(
-    net: Network, params: Params, images: Array, backend: Any = "cpu", batch_size: int = 250
-) -> Array:
-    """Return the network's results for any number of images, in evaluation mode.
-
-    Parameters
-    ----------
-    net : Network
-        The architecture.
-    params : dict of str to ndarray
-        Its parameters.
-    images : ndarray, shape (N, *input_shape)
-        float32 (float64 for the reference back end).
-    backend : str or Backend
-        Which kernels compute.
-    batch_size : int
-        Images at a time; bounds the memory.
-
-    Returns
-    -------
-    ndarray, shape (N, classes)
-        Logits (or whatever the last node gives).
-
-    Raises
-    ------
-    NetworkError
-        If images or parameters do not fit.
-    """
-    check_batch(net, images)
-    out = net.output.name
-    run = _runner(net, params, images, backend_of(backend))
-    logits = np.empty((len(images), *net.shapes[out]), images.dtype)
-    batches = HalvedBatches()
-    for part in slices(len(images), batch_size):
-        some, into = images[part], logits[part]
-        for smaller, results in batches.run(len(some), lambda own, some=some: run(some[own])):  # type: ignore[misc]
-            into[smaller] = results
-    return logits
-
-
-def _runner(net: Network, params: Params, images: Array, k: Any) -> Callable[[Array], Array]:
-    """Return what computes the results for batches like `images`: a fused plan, or node after node."""
-    out = net.output.name
-    if is_fusible(params, [images], k):
-        plan = compile_plan(net, params, [INPUT], [out], k)
-        return lambda some: plan({INPUT: some})[out]
-    params = resident(params, k)
-    return lambda some: run_nodes(net, params, {INPUT: some}, [out], k)[out]
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """How well a network classifies: counts, and the mean cross-entropy in nats."""
-
-    wrong: int
-    total: int
-    loss: float
-
-    @property
-    def error(self) -> float:
-        """Share of wrong predictions, in [0, 1]."""
-        return self.wrong / self.total
-
-
 def count_wrong(logits: Array, labels: NDArray[np.int64]) -> int:
     """Count wrong predictions: the class is the first of the largest logits; a row with a NaN is wrong."""
     wrong = (logits.argmax(axis=1) != labels) | np.isnan(logits).any(axis=1)
     return int(np.count_nonzero(wrong))
-
-
-def evaluate(
-    net: Network,
-    params: Params,
-    images: Array,
-    labels: ArrayLike,
-    backend: Any = "cpu",
-    batch_size: int = 250,
-) -> Evaluation:
-    """Count wrong predictions on arrays of images and labels.
-
-    Parameters
-    ----------
-    net, params, images, backend, batch_size
-        As for :func:`predict`.
-    labels : array_like of int, shape (N,)
-        Class numbers.
-
-    Returns
-    -------
-    Evaluation
-        ``wrong`` and ``total`` are integers. Ties go to the class that comes first; an image whose logits
-        hold a NaN counts as wrong. The loss is formed in one go from all logits, so that it does not depend
-        on how the images were cut into batches either.
-
-    Raises
-    ------
-    NetworkError
-        If images or parameters do not fit.
-    DataError
-        If there are no images, or labels are out of range.
-    """
-    return evaluate_data(net, params, ArrayData(images, labels), backend, batch_size)
-
-
-def evaluate_data(
-    net: Network, params: Params, data: TrainData, backend: Any = "cpu", batch_size: int = 250
-) -> Evaluation:
-    """Count wrong predictions on a data set, read batch by batch; otherwise as :func:`evaluate`."""
-    count, k = len(data), backend_of(backend)
-    if not count:
-        raise DataError("there are no images to evaluate on")
-    logits: Array | None = None
-    run: Callable[[Array], Array] | None = None
-    labels = np.empty(count, np.int64)
-    for part in slices(count, batch_size):
-        images, some = data.batch(np.arange(part.start, part.stop))
-        check_batch(net, images)
-        labels[part] = check_labels(some, len(images), net.classes)
-        run = _runner(net, params, images, k) if run is None else run
-        result = run(images)
-        logits = np.empty((count, net.classes), result.dtype) if logits is None else logits
-        logits[part] = result
-    assert logits is not None
-    with np.errstate(all="ignore"):
-        loss = float(k.softmax_cross_entropy(logits, labels))
-    return Evaluation(count_wrong(logits, labels), count, loss)

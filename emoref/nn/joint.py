@@ -28,7 +28,8 @@ from emoref.hdf5 import (
 )
 from emoref.nn.batches import TrainData, check_labels
 from emoref.nn.config import TrainConfig
-from emoref.nn.executor import backend_of, evaluate_data, loss_and_gradients
+from emoref.nn.evaluation import evaluate_data
+from emoref.nn.executor import backend_of, loss_and_gradients
 from emoref.nn.loss import Loss
 from emoref.nn.multitask import MultiTaskNetwork
 from emoref.nn.optim import Optimizer, make_optimizer

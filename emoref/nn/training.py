@@ -14,7 +14,8 @@ from emoref.errors import ConfigError, DataError, NetworkError, TrainingDiverged
 from emoref.nn.batches import TrainData, check_labels
 from emoref.nn.config import TrainConfig
 from emoref.nn.device import HalvedBatches, fetched, is_device, placed, resident
-from emoref.nn.executor import StepResult, backend_of, evaluate_data, loss_and_gradients, predict, run_nodes
+from emoref.nn.evaluation import evaluate_data, predict
+from emoref.nn.executor import StepResult, backend_of, loss_and_gradients, run_nodes
 from emoref.nn.graph import INPUT, Network
 from emoref.nn.io import check_params
 from emoref.nn.loss import Loss

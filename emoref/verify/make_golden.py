@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emoref.errors import EmorefError
+from emoref.nn.builder import NetworkBuilder
 from emoref.nn.config import TrainConfig
-from emoref.nn.graph import Network, NetworkBuilder
+from emoref.nn.graph import Network
 from emoref.seeding import generator
 from emoref.verify.golden import Golden, GoldenCase, GoldenTraining, save_golden
 from emoref.verify.operations import OPERATIONS

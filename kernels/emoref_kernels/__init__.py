@@ -64,6 +64,7 @@ class Backend:
     batch_norm: _ArrayFunction
     batch_norm_train: _ArraysFunction
     batch_norm_train_grad: _ArraysFunction
+    batch_norm_sum_grad: Callable[..., tuple[NDArray[Any], ...]]
     batch_norm_grad: _ArraysFunction
     local_response_norm: _ArrayFunction
     local_response_norm_grad: _ArrayFunction

@@ -21,6 +21,8 @@ def check_batch_norm(
     dy: NDArray[Any] | None = None,
     y: NDArray[Any] | None = None,
     *,
+    more: NDArray[Any] | None = None,
+    shortcut: NDArray[Any] | None = None,
     batch_statistics: bool = False,
     float64: bool,
 ) -> None:
@@ -36,16 +38,21 @@ def check_batch_norm(
         Gradient of the result, of x's shape; None where there is none.
     y
         Result of the ReLU behind, of x's shape; None where there is none.
+    more
+        Second term of the gradient of the result, of x's shape; None where there is none.
+    shortcut
+        What is added to the result, of x's shape; None where there is none.
     batch_statistics
         Whether statistics of the batch are computed, so that it must not be empty.
     float64
         Whether the back end computes in float64 too.
     """
-    check_float({"x": x, **vectors, "dy": dy, "y": y}, float64=float64)
+    alike = {"dy": dy, "y": y, "more": more, "shortcut": shortcut}
+    check_float({"x": x, **vectors, **alike}, float64=float64)
     check_dimensions("x", x, (2, 4))
     for name, vector in vectors.items():
         check_shape(name, vector, (x.shape[1],), f"one value a channel of x {x.shape}")
-    for name, array in (("dy", dy), ("y", y)):
+    for name, array in alike.items():
         if array is not None:
             check_shape(name, array, x.shape, "the shape of x")
     if batch_statistics and x.shape[0] == 0:

@@ -79,8 +79,9 @@ class Context:
     needs_input_grad : bool
         False where nobody asks for the gradient of the node's inputs (the first layer): it is not computed.
     with_relu : bool
-        A batch norm in training mode does the work of the ReLU behind it in the same pass; the ReLU then
-        passes on what it gets.
+        A batch norm in training mode does the work of the ReLU behind it in the same pass.
+    reuse : bool
+        The terms of the result's gradient are nobody else's: backward may write over them.
     saved : tuple
         The operation's own notes between forward and backward.
     buffer_updates : dict
@@ -92,6 +93,7 @@ class Context:
     rng: np.random.Generator | None = None
     needs_input_grad: bool = True
     with_relu: bool = False
+    reuse: bool = False
     saved: tuple[Any, ...] = ()
     buffer_updates: dict[str, Array] = field(default_factory=dict)
 

@@ -20,14 +20,14 @@ class ReLU(Op):
     """max(x, 0)."""
 
     def forward(self, k: Any, node: "Node", params: Params, inputs: Sequence[Array], ctx: Context) -> Array:
-        y = inputs[0] if ctx.with_relu else k.relu(inputs[0])
+        y = k.relu(inputs[0])
         ctx.saved = (y,)
         return y
 
     def backward(
         self, k: Any, node: "Node", params: Params, dy: Array, ctx: Context
     ) -> tuple[list[Array | None], dict[str, Array]]:
-        return [dy if ctx.with_relu else k.relu_grad(dy, ctx.saved[0])], {}
+        return [k.relu_grad(dy, ctx.saved[0])], {}
 
 
 class Tanh(Op):

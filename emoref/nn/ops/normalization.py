@@ -21,6 +21,9 @@ class BatchNorm(Op):
 
     ``momentum`` is the weight of the new batch in the running statistics (PyTorch's meaning); the running
     variance is fed with the unbiased batch variance, the normalisation itself uses the biased one.
+
+    In a step of training (:mod:`emoref.nn.steps`) there may be a second input, a shortcut that is added to
+    the result.
     """
 
     attributes: ClassVar = {
@@ -42,7 +45,7 @@ class BatchNorm(Op):
             mean, var = params[f"{name}.running_mean"], params[f"{name}.running_var"]
             ctx.saved = (x, mean, var, None)
             return k.batch_norm(x, gamma, beta, mean, var, eps)
-        y, mean, var = k.batch_norm_train(x, gamma, beta, eps, ctx.with_relu)
+        y, mean, var = k.batch_norm_train(x, gamma, beta, eps, ctx.with_relu, *inputs[1:])
         ctx.saved = (x, mean, var, y if ctx.with_relu else None)
         values = x.size // x.shape[1]
         unbiased, m = values / max(values - 1, 1), node.attrs["momentum"]
@@ -62,10 +65,25 @@ class BatchNorm(Op):
         name, eps = node.name, node.attrs["eps"]
         gamma = params[f"{name}.gamma"]
         if ctx.train:
-            dx, dgamma, dbeta = k.batch_norm_train_grad(dy, x, gamma, mean, var, eps, y)
+            dx, dgamma, dbeta = k.batch_norm_train_grad(dy, x, gamma, mean, var, eps, y, ctx.reuse)
         else:
             dx, dgamma, dbeta = k.batch_norm_grad(dy, x, gamma, mean, var, eps)
         return [dx], {f"{name}.gamma": dgamma, f"{name}.beta": dbeta}
+
+    def backward_sum(
+        self, k: Any, node: "Node", params: Params, dys: Sequence[Array], ctx: Context
+    ) -> tuple[list[Array | None], dict[str, Array]]:
+        """Return the gradients of input and shortcut, and of the parameters, after a sum in training mode.
+
+        `dys` are the terms, one or two, whose sum is the gradient in the result.
+        """
+        x, mean, var, y = ctx.saved
+        name, more = node.name, dys[1] if len(dys) > 1 else None
+        gamma = params[f"{name}.gamma"]
+        dx, dgamma, dbeta, dshortcut = k.batch_norm_sum_grad(
+            dys[0], x, gamma, mean, var, node.attrs["eps"], y, more, ctx.reuse
+        )
+        return [dx, dshortcut], {f"{name}.gamma": dgamma, f"{name}.beta": dbeta}
 
 
 class LocalResponseNorm(Op):

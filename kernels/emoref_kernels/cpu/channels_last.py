@@ -15,12 +15,23 @@ from numpy.typing import NDArray
 
 from emoref_kernels import checks, layer_checks
 from emoref_kernels.checks import PairLike
-from emoref_kernels.cpu import conv, elementwise, local_response, norm
+from emoref_kernels.cpu import elementwise, local_response, norm
 from emoref_kernels.cpu.gemm import flat
-from emoref_kernels.cpu.maps import Maps, as_maps
-from emoref_kernels.cpu.maps_depthwise import depthwise_conv, depthwise_input_grad, depthwise_weight_grad
-from emoref_kernels.cpu.maps_direct import direct_conv, direct_input_grad
-from emoref_kernels.cpu.maps_norm import maps_norm_grad, normalise_maps, normalise_maps_by_batch
+from emoref_kernels.cpu.maps import Maps, as_maps, pixel_stride
+from emoref_kernels.cpu.maps_conv import (
+    NOTHING,
+    as_array,
+    conv2d,
+    conv2d_bias_grad,
+    conv2d_input_grad,
+    conv2d_weight_grad,
+)
+from emoref_kernels.cpu.maps_norm import (
+    maps_norm_grad,
+    maps_sum_grad,
+    normalise_maps,
+    normalise_maps_by_batch,
+)
 from emoref_kernels.cpu.maps_pool import (
     avg_pool_maps,
     avg_pool_maps_grad,
@@ -29,10 +40,7 @@ from emoref_kernels.cpu.maps_pool import (
     max_pool_maps,
     max_pool_maps_grad,
 )
-from emoref_kernels.cpu.maps_weight import direct_weight_grad, maps_bias_grad
-from emoref_kernels.cpu.planner import plan_convolution
-from emoref_kernels.cpu.winograd import winograd_conv, winograd_weight_grad
-from emoref_kernels.cpu.winograd_filters import transform_filters
+from emoref_kernels.cpu.simd import LANES
 
 __all__ = ["operations"]
 
@@ -40,150 +48,11 @@ Array = NDArray[Any]
 Values = Any
 """Maps, or an array: the checks, and the functions of planes, are written for arrays."""
 
-_NOTHING = np.zeros(0, np.float32)
-
-
-def _as_array(values: Any) -> Array:
-    return np.asarray(values)
-
 
 def _on_planes(function: Callable[..., Any], *maps: Any, **settings: Any) -> Any:
     """Call a function of planes; what it returns of four dimensions becomes maps."""
-    result = function(*(_as_array(value) if isinstance(value, Maps) else value for value in maps), **settings)
+    result = function(*(as_array(value) if isinstance(value, Maps) else value for value in maps), **settings)
     return as_maps(result) if isinstance(result, np.ndarray) and result.ndim == 4 else result
-
-
-# ----------------------------------------------------------------------------------------- convolution
-
-
-def _winograd_outputs(
-    channels: int,
-    filters: int,
-    extents: tuple[int, ...],
-    w_shape: Sequence[int],
-    how: tuple[Any, ...],
-) -> int:
-    """Return m where Winograd's F(m x m, 3x3) computes a product, else 0; larger filters go direct here."""
-    kernel = int(w_shape[2]), int(w_shape[3])
-    if kernel != (3, 3):
-        return 0
-    return plan_convolution(channels, filters, (extents[0], extents[1]), kernel, *how).outputs
-
-
-def _fewer_taps(outputs: int, extents: tuple[int, ...], x_extents: tuple[int, ...], pads: Any) -> bool:
-    """Return whether the direct product multiplies no more than F(m x m, 3x3) does: it skips the padding.
-
-    On a map of 2 x 2 each pixel has four of its nine taps, so both multiply 16 times, one without transforms.
-    """
-    tiles = taps = 1
-    for extent, x_extent, pad in zip(extents, x_extents, pads, strict=True):
-        tiles *= -(-extent // outputs) * (outputs + 2)
-        taps *= sum(max(min(i + 3 - pad, x_extent) - max(i - pad, 0), 0) for i in range(extent))
-    return taps <= tiles
-
-
-def _is_depthwise(channels: int, filters: int, groups: int) -> bool:
-    return groups == channels == filters and channels > 1
-
-
-def _conv2d(
-    x: Values,
-    w: Array,
-    b: Array | None = None,
-    stride: PairLike = 1,
-    padding: PairLike = 0,
-    groups: int = 1,
-    *,
-    mode: str,
-) -> Maps:
-    steps, pads, y_shape = checks.check_conv2d(x, w, b, stride, padding, groups, float64=False)
-    x, y = as_maps(x), Maps.empty(y_shape)
-    bias = _NOTHING if b is None else flat(b)
-    filters, how = w.shape[0], (steps, pads, groups, mode)
-    if y.size == 0:
-        return y
-    outputs = _winograd_outputs(x.channels, filters, y_shape[2:], w.shape, how)
-    if outputs and not _fewer_taps(outputs, y_shape[2:], x.shape[2:], pads):
-        u = transform_filters(flat(w), w.shape, outputs, turned=False, kept=True)
-        winograd_conv(x.flat, x.shape, u, filters, bias, pads, outputs, y.flat, channels_last=True)
-    elif _is_depthwise(x.channels, filters, groups):
-        depthwise_conv(x.flat, x.shape, w, bias, steps, pads, y.flat, y_shape)
-    elif groups == 1:
-        direct_conv(x.flat, x.shape, x.stride, w, bias, steps, pads, y.flat, y_shape, y.stride)
-    else:
-        return as_maps(conv.convolve(_as_array(x), w, b, steps, pads, groups, mode))
-    return y
-
-
-def _conv2d_input_grad(
-    dy: Values,
-    w: Array,
-    x_shape: Sequence[int],
-    stride: PairLike = 1,
-    padding: PairLike = 0,
-    groups: int = 1,
-    *,
-    mode: str,
-) -> Maps:
-    steps, pads, _ = checks.check_conv2d_input_grad(dy, w, x_shape, stride, padding, groups, float64=False)
-    dy, dx = as_maps(dy), Maps.empty(x_shape)
-    if dx.size == 0:
-        return dx
-    how = (steps, pads, groups, mode)
-    outputs = _winograd_outputs(dy.channels, dx.channels, dx.shape[2:], w.shape, how)
-    around = 2 - pads[0], 2 - pads[1]
-    if outputs and not _fewer_taps(outputs, dx.shape[2:], dy.shape[2:], around):
-        u = transform_filters(flat(w), w.shape, outputs, turned=True, kept=True)
-        winograd_conv(
-            dy.flat, dy.shape, u, dx.channels, _NOTHING, around, outputs, dx.flat, channels_last=True
-        )
-    elif _is_depthwise(dx.channels, dy.channels, groups):
-        depthwise_input_grad(dy.flat, dy.shape, w, steps, pads, dx.flat, dx.shape)
-    elif groups == 1:
-        direct_input_grad(dy.flat, dy.shape, dy.stride, w, steps, pads, dx.flat, dx.shape, dx.stride)
-    else:
-        return as_maps(conv.input_gradient(_as_array(dy), w, x_shape, steps, pads, groups, mode))
-    return dx
-
-
-def _conv2d_weight_grad(
-    dy: Values,
-    x: Values,
-    w_shape: Sequence[int],
-    stride: PairLike = 1,
-    padding: PairLike = 0,
-    groups: int = 1,
-    *,
-    mode: str,
-) -> Array:
-    steps, pads, y_shape = checks.check_conv2d_weight_grad(
-        dy, x, w_shape, stride, padding, groups, float64=False
-    )
-    filters, channels, kernel_h, kernel_w = (int(extent) for extent in w_shape)
-    dw = np.zeros((filters, channels, kernel_h, kernel_w), np.float32)
-    dy, x = as_maps(dy), as_maps(x)
-    if x.size == 0:
-        return dw
-    how = (steps, pads, groups, mode)
-    if outputs := _winograd_outputs(x.channels, filters, y_shape[2:], w_shape, how):
-        winograd_weight_grad(
-            dy.flat, x.flat, x.shape, filters, pads, outputs, dw.reshape(-1), channels_last=True
-        )
-    elif _is_depthwise(x.channels, filters, groups):
-        depthwise_weight_grad(dy.flat, dy.shape, x.flat, x.shape, steps, pads, dw)
-    elif groups == 1:
-        direct_weight_grad(dy.flat, dy.shape, dy.stride, x.flat, x.shape, x.stride, steps, pads, dw)
-    else:
-        return conv.weight_gradient(_as_array(dy), _as_array(x), w_shape, steps, pads, groups, mode)
-    return dw
-
-
-def _conv2d_bias_grad(dy: Values) -> Array:
-    checks.check_conv2d_bias_grad(dy, float64=False)
-    dy, db = as_maps(dy), np.zeros(dy.shape[1], np.float32)
-    if dy.size:
-        maps_bias_grad(dy.flat, dy.shape, dy.stride, db)
-    return db
 
 
 # ---------------------------------------------------------------------------------- batch normalisation
@@ -206,22 +75,45 @@ def _batch_norm(x: Values, gamma: Array, beta: Array, mean: Array, var: Array, e
 
 
 def _batch_norm_train(
-    x: Values, gamma: Array, beta: Array, eps: float = 1e-5, relu: bool = False
+    x: Values,
+    gamma: Array,
+    beta: Array,
+    eps: float = 1e-5,
+    relu: bool = False,
+    shortcut: Values | None = None,
 ) -> tuple[Values, Array, Array]:
     if x.ndim != 4:
-        return norm.batch_norm_train(x, gamma, beta, eps, relu)
-    layer_checks.check_batch_norm(x, {"gamma": gamma, "beta": beta}, batch_statistics=True, float64=False)
+        return norm.batch_norm_train(x, gamma, beta, eps, relu, shortcut)
+    vectors = {"gamma": gamma, "beta": beta}
+    layer_checks.check_batch_norm(x, vectors, shortcut=shortcut, batch_statistics=True, float64=False)
     x, y = as_maps(x), Maps.empty(x.shape)
     mean, var = np.empty(x.channels, np.float32), np.empty(x.channels, np.float32)
-    normalise_maps_by_batch(x.flat, *_rows(x), flat(gamma), flat(beta), float(eps), relu, y.flat, mean, var)
+    added = NOTHING if shortcut is None else as_maps(shortcut).flat
+    normalise_maps_by_batch(
+        x.flat, *_rows(x), flat(gamma), flat(beta), float(eps), added, relu, y.flat, mean, var
+    )  # fmt: skip
     return y, mean, var
 
 
+def _result_like(dy: Values, reuse: bool) -> Maps:
+    """Return maps for a result: those of a gradient that may be written over, which a cache still holds."""
+    return dy if reuse and isinstance(dy, Maps) else Maps.empty(dy.shape)
+
+
 def _batch_norm_gradients(
-    dy: Values, x: Values, gamma: Array, mean: Array, var: Array, eps: float, y: Values | None, by_batch: bool
+    dy: Values,
+    x: Values,
+    gamma: Array,
+    mean: Array,
+    var: Array,
+    eps: float,
+    y: Values | None,
+    by_batch: bool,
+    reuse: bool = False,
 ) -> tuple[Values, Array, Array]:
-    dy, x, dx = as_maps(dy), as_maps(x), Maps.empty(x.shape)
-    rectified = _NOTHING if y is None else as_maps(y).flat
+    dx = _result_like(dy, reuse)
+    dy, x = as_maps(dy), as_maps(x)
+    rectified = NOTHING if y is None else as_maps(y).flat
     dgamma, dbeta = np.empty(x.channels, np.float32), np.empty(x.channels, np.float32)
     vectors = flat(gamma), flat(mean), flat(var)
     maps_norm_grad(
@@ -238,12 +130,44 @@ def _batch_norm_train_grad(
     var: Array,
     eps: float = 1e-5,
     y: Values | None = None,
+    reuse: bool = False,
 ) -> tuple[Values, Array, Array]:
     if x.ndim != 4:
         return norm.batch_norm_train_grad(dy, x, gamma, mean, var, eps, y)
     vectors = {"gamma": gamma, "mean": mean, "var": var}
     layer_checks.check_batch_norm(x, vectors, dy, y, batch_statistics=True, float64=False)
-    return _batch_norm_gradients(dy, x, gamma, mean, var, eps, y, by_batch=True)
+    return _batch_norm_gradients(dy, x, gamma, mean, var, eps, y, by_batch=True, reuse=reuse)
+
+
+def _batch_norm_sum_grad(
+    dy: Values,
+    x: Values,
+    gamma: Array,
+    mean: Array,
+    var: Array,
+    eps: float = 1e-5,
+    y: Values | None = None,
+    more: Values | None = None,
+    reuse: bool = False,
+) -> tuple[Values, Array, Array, Values]:
+    if x.ndim != 4:
+        return norm.batch_norm_sum_grad(dy, x, gamma, mean, var, eps, y, more)
+    vectors = {"gamma": gamma, "mean": mean, "var": var}
+    layer_checks.check_batch_norm(x, vectors, dy, y, more=more, batch_statistics=True, float64=False)
+    if more is None or pixel_stride(x.shape[1]) % LANES:
+        dy = dy if more is None else _by_values(elementwise.add, dy, more)
+        dy = dy if y is None else _by_values(elementwise.relu_grad, dy, y)
+        return *_batch_norm_gradients(dy, x, gamma, mean, var, eps, None, by_batch=True), dy
+    reuse = reuse and dy is not more
+    dx, dshortcut = _result_like(dy, reuse), _result_like(more, reuse)
+    dy, more, x = as_maps(dy), as_maps(more), as_maps(x)
+    rectified = NOTHING if y is None else as_maps(y).flat
+    dgamma, dbeta = np.empty(x.channels, np.float32), np.empty(x.channels, np.float32)
+    maps_sum_grad(
+        dy.flat, more.flat, x.flat, *_rows(x), flat(gamma), flat(mean), flat(var), float(eps), rectified,
+        dx.flat, dgamma, dbeta, dshortcut.flat,
+    )  # fmt: skip
+    return dx, dgamma, dbeta, dshortcut
 
 
 def _batch_norm_grad(
@@ -270,7 +194,7 @@ def _by_values(function: Callable[..., Array], *arrays: Values) -> Values:
 def _concat(arrays: Sequence[Values]) -> Values:
     layer_checks.check_concat(arrays, float64=False)
     if arrays[0].ndim != 4:
-        return elementwise.concat([_as_array(array) for array in arrays])
+        return elementwise.concat([as_array(array) for array in arrays])
     maps = [as_maps(array) for array in arrays]
     result = Maps.zeros((len(maps[0]), sum(each.channels for each in maps), *maps[0].shape[2:]))
     first = 0
@@ -283,7 +207,7 @@ def _concat(arrays: Sequence[Values]) -> Values:
 def _concat_grad(dy: Values, channels: Sequence[int]) -> list[Any]:
     layer_checks.check_concat_grad(dy, channels, float64=False)
     if dy.ndim != 4:
-        return list(elementwise.concat_grad(_as_array(dy), channels))
+        return list(elementwise.concat_grad(as_array(dy), channels))
     dy, parts, first = as_maps(dy), [], 0
     for count in channels:
         part = Maps.zeros((len(dy), count, *dy.shape[2:]))
@@ -346,10 +270,11 @@ def _global_avg_pool2d_grad(dy: Array, x_shape: Sequence[int]) -> Maps:
 
 
 _OPERATIONS: dict[str, Callable[..., Any]] = {
-    "conv2d_bias_grad": _conv2d_bias_grad,
+    "conv2d_bias_grad": conv2d_bias_grad,
     "batch_norm": _batch_norm,
     "batch_norm_train": _batch_norm_train,
     "batch_norm_train_grad": _batch_norm_train_grad,
+    "batch_norm_sum_grad": _batch_norm_sum_grad,
     "batch_norm_grad": _batch_norm_grad,
     "local_response_norm": partial(_on_planes, local_response.local_response_norm),
     "local_response_norm_grad": partial(_on_planes, local_response.local_response_norm_grad),
@@ -371,9 +296,9 @@ _OPERATIONS: dict[str, Callable[..., Any]] = {
 }
 
 _MODED: dict[str, Callable[..., Any]] = {
-    "conv2d": _conv2d,
-    "conv2d_input_grad": _conv2d_input_grad,
-    "conv2d_weight_grad": _conv2d_weight_grad,
+    "conv2d": conv2d,
+    "conv2d_input_grad": conv2d_input_grad,
+    "conv2d_weight_grad": conv2d_weight_grad,
 }
 
 

@@ -4,11 +4,15 @@ With one or two filters in a group (depthwise convolutions), a tile of ROWS filt
 Each weight's gradient is then a sum of inner products of rows.
 """
 
+from typing import Any
+
 import numba
 import numpy as np
+from numpy.typing import NDArray
 
 from emoref_kernels.cpu.jit import jit
 from emoref_kernels.cpu.runs import dot_run, sum_run
+from emoref_kernels.cpu.shares import keep_apart, share
 from emoref_kernels.cpu.simd import fma
 
 __all__ = ["bias_grad_rows", "weight_grad_rows"]
@@ -55,26 +59,62 @@ def _weight_grad_filter(
                 dw[((filter_index * channels + c) * kernel_h + r) * kernel_w + s] = total
 
 
-@jit(parallel=True)
-def weight_grad_rows(
-    dy, x, images, groups, filters, channels, y_h, y_w, x_h, x_w, kernel_h, kernel_w,
-    stride_h, stride_w, padding_h, padding_w, dw,
-):  # fmt: skip
-    """Compute the gradient of the weights; sums of rows are added in float64, in order."""
-    for item in numba.prange(groups * filters):
-        index = np.int64(item)
+@jit()
+def _weight_grad_filters(chunk, chunks, n, _, dy, x, dw, _d, _e):
+    """Compute the gradient of a run of filters."""
+    keep_apart()
+    images, groups, filters, channels, y_h, y_w, x_h, x_w = n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7]
+    all_filters = groups * filters
+    for index in range(all_filters * chunk // chunks, all_filters * (chunk + 1) // chunks):
         _weight_grad_filter(
-            dy, x, images, groups * filters, groups * channels, index, index // filters * channels, channels,
-            y_h, y_w, x_h, x_w, kernel_h, kernel_w, stride_h, stride_w, padding_h, padding_w, dw,
+            dy, x, images, all_filters, groups * channels, index, index // filters * channels, channels,
+            y_h, y_w, x_h, x_w, n[8], n[9], n[10], n[11], n[12], n[13], dw,
         )  # fmt: skip
 
 
-@jit(parallel=True)
-def bias_grad_rows(dy, images, filters, pixels, db):
-    """Sum each filter's planes over all images; sums of planes are added in float64, in order."""
-    for index in numba.prange(filters):
-        f = np.int64(index)
+def weight_grad_rows(
+    dy: NDArray[Any],
+    x: NDArray[Any],
+    images: int,
+    groups: int,
+    filters: int,
+    channels: int,
+    y_h: int,
+    y_w: int,
+    x_h: int,
+    x_w: int,
+    kernel_h: int,
+    kernel_w: int,
+    stride_h: int,
+    stride_w: int,
+    padding_h: int,
+    padding_w: int,
+    dw: NDArray[Any],
+) -> None:
+    """Compute the gradient of the weights; sums of rows are added in float64, in order."""
+    numbers = np.array(
+        (
+            images, groups, filters, channels, y_h, y_w, x_h, x_w, kernel_h, kernel_w, stride_h, stride_w,
+            padding_h, padding_w,
+        ),
+        np.int64,
+    )  # fmt: skip
+    share(_weight_grad_filters, min(numba.get_num_threads(), groups * filters), (numbers,), (dy, x, dw))
+
+
+@jit()
+def _bias_grad_filters(chunk, chunks, n, _, dy, db, _c, _d, _e):
+    """Sum the planes of a run of filters."""
+    keep_apart()
+    images, filters, pixels = n[0], n[1], n[2]
+    for f in range(filters * chunk // chunks, filters * (chunk + 1) // chunks):
         total = 0.0
-        for n in range(images):
-            total += sum_run(dy, (n * filters + f) * pixels, pixels)
+        for image in range(images):
+            total += sum_run(dy, (image * filters + f) * pixels, pixels)
         db[f] = total
+
+
+def bias_grad_rows(dy: NDArray[Any], images: int, filters: int, pixels: int, db: NDArray[Any]) -> None:
+    """Sum each filter's planes over all images; sums of planes are added in float64, in order."""
+    numbers = np.array((images, filters, pixels), np.int64)
+    share(_bias_grad_filters, min(numba.get_num_threads(), filters), (numbers,), (dy, db))

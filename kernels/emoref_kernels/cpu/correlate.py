@@ -31,8 +31,11 @@ from numpy.typing import NDArray
 
 from emoref_kernels.cpu.gemm import BLOCK, pack_panel
 from emoref_kernels.cpu.jit import jit
+from emoref_kernels.cpu.plane_tiles import row_tiles, vector_tables
 from emoref_kernels.cpu.runs import add_run, add_strided, copy_run, copy_strided, gather_run
+from emoref_kernels.cpu.shares import keep_apart, share
 from emoref_kernels.cpu.simd import LANES, ROWS, TILE, multiply_panels
+from emoref_kernels.cpu.simd_planes import halve_run
 
 __all__ = ["Place", "correlate", "pack_weights", "tile_height"]
 
@@ -90,8 +93,9 @@ class Plan(NamedTuple):
     panel_items: int  # parts into which the filters of a group are cut
     scratch_h: int
     scratch_w: int
+    scratch_plane: int  # floats of one plane
     scratch_image: int  # floats of one image
-    direct: int
+    direct: int  # 0: values are gathered; 1: columns are positions of a plane; 2: vectors lie within rows
 
 
 @jit()
@@ -104,9 +108,8 @@ def _fill_planes(plan, x, image, group, first_row, rows, scratch, start):
         x_plane = ((image * plan.groups + group) * plan.channels + c) * plan.x_h
         for phase_h in range(plan.phases_h):
             for phase_w in range(plan.phases_w):
-                plane = start + ((c * plan.phases_h + phase_h) * plan.phases_w + phase_w) * (
-                    plan.scratch_h * plan.scratch_w
-                )
+                plane = (c * plan.phases_h + phase_h) * plan.phases_w + phase_w
+                plane = start + plane * plan.scratch_plane
                 column = plan.left + phase_w
                 first = 0 if column >= 0 else (plan.stride_w - 1 - column) // plan.stride_w
                 last = (plan.x_w - 1 - column) // plan.stride_w + 1
@@ -120,6 +123,8 @@ def _fill_planes(plan, x, image, group, first_row, rows, scratch, start):
                             scratch[target + j] = 0.0
                     elif plan.stride_w == 1:
                         copy_run(scratch, target + first, x, source, count)
+                    elif plan.stride_w == 2:
+                        halve_run(scratch, target + first, x, source, count)
                     else:
                         copy_strided(scratch, target + first, x, source, count, plan.stride_w)
 
@@ -133,26 +138,45 @@ def _pack_row(w, start, depth, depth_stride, tap_offsets, out, out_start):
             out[out_start + c * taps + t] = w[start + c * depth_stride + tap_offsets[t]]
 
 
-@jit(parallel=True)
-def pack_weights(w, groups, group_stride, rows, row_stride, depth, depth_stride, tap_offsets):
+@jit()
+def _pack_chunk(chunk, chunks, n, tap_offsets, w, packed, _c, _d, _e):
+    """Pack every chunks-th panel of all groups."""
+    keep_apart()
+    groups, group_stride, rows, row_stride, depth, depth_stride = n[0], n[1], n[2], n[3], n[4], n[5]
+    tile_rows = tile_height(rows)
+    panels = (rows + tile_rows - 1) // tile_rows
+    size = depth * tap_offsets.size * tile_rows
+    for item in range(chunk, groups * panels, chunks):
+        group, panel = divmod(item, panels)
+        row = panel * tile_rows
+        start, place = group * group_stride + row * row_stride, item * size
+        if tile_rows == 1:
+            _pack_row(w, start, depth, depth_stride, tap_offsets, packed, place)
+        else:
+            pack_panel(w, start, row_stride, rows - row, depth, depth_stride, tap_offsets, packed, place)
+
+
+def pack_weights(
+    w: NDArray[Any],
+    groups: int,
+    group_stride: int,
+    rows: int,
+    row_stride: int,
+    depth: int,
+    depth_stride: int,
+    tap_offsets: NDArray[np.int64],
+) -> NDArray[Any]:
     """Pack the weights of all groups into panels of :func:`tile_height` filters.
 
     The weight of group g, filter m, channel c and tap t is ``w[g * group_stride + m * row_stride +
     c * depth_stride + tap_offsets[t]]``; the rest is as in :func:`~emoref_kernels.cpu.gemm.pack_panel`.
     """
-    tile_rows = tile_height(rows)
-    panels = (rows + tile_rows - 1) // tile_rows
-    size = depth * tap_offsets.size * tile_rows
-    packed = np.empty(groups * panels * size, np.float32)
-    for item in numba.prange(groups * panels):
-        group, panel = divmod(np.int64(item), panels)
-        row = panel * tile_rows
-        start = group * group_stride + row * row_stride
-        place = np.int64(item) * size
-        if tile_rows == 1:
-            _pack_row(w, start, depth, depth_stride, tap_offsets, packed, place)
-        else:
-            pack_panel(w, start, row_stride, rows - row, depth, depth_stride, tap_offsets, packed, place)
+    tile_rows = int(tile_height(rows))
+    panels = _ceil_div(rows, tile_rows)
+    packed = np.empty(groups * panels * depth * tap_offsets.size * tile_rows, np.float32)
+    numbers = np.array((groups, group_stride, rows, row_stride, depth, depth_stride), np.int64)
+    chunks = min(numba.get_num_threads(), groups * panels)
+    share(_pack_chunk, chunks, (numbers, np.ascontiguousarray(tap_offsets)), (w, packed))
     return packed
 
 
@@ -169,7 +193,7 @@ def _term_offsets(plan, tap_h, tap_w):
             shift_h, phase_h = divmod(tap_h[t] - plan.top, plan.stride_h)
             shift_w, phase_w = divmod(tap_w[t] - plan.left, plan.stride_w)
             plane = (c * plan.phases_h + phase_h) * plan.phases_w + phase_w
-            offsets[c * taps + t] = (plane * plan.scratch_h + shift_h) * plan.scratch_w + shift_w
+            offsets[c * taps + t] = plane * plan.scratch_plane + shift_h * plan.scratch_w + shift_w
     for row in range(BLOCK):
         offsets[plan.depth + row] = row * TILE
     return offsets
@@ -233,7 +257,11 @@ def _store(tile, filters, bias, first_filter, target, runs, column, columns, y, 
 def _correlate_item(
     item, plan, place, x, packed, bias, terms, source, target, runs, y, scratch, gathered, tile
 ):
-    """Compute the filters of one item in all its columns."""
+    """Compute the filters of one item in all its columns.
+
+    `source` is what :func:`_columns` tabulates, or :func:`~emoref_kernels.cpu.plane_tiles.vector_tables`.
+    """
+    keep_apart()
     item, part = divmod(item, plan.panel_items)
     item, group = divmod(item, plan.groups)
     block, band = divmod(item, plan.bands)
@@ -254,6 +282,13 @@ def _correlate_item(
     a_start = (group * plan.panels + first_panel) * a_panel
     y_start = (image * all_filters + first_filter) * plane
     y_start += (place.first_h + i * place.step_h) * place.plane_w + place.first_w
+    if plan.direct == 2:
+        vectors, first_row = rows * place.width // LANES, (group * plan.panels + first_panel) * ROWS
+        row_tiles(
+            plan, source, target.size, vectors, packed, a_start, panels, filters, scratch, bias, first_row,
+            y, y_start, plane, tile, _DIRECT_BLOCK,
+        )  # fmt: skip
+        return
     if plan.direct:
         columns, step = (rows - 1) * plan.scratch_w + place.width, _DIRECT_BLOCK
     else:
@@ -275,54 +310,75 @@ def _correlate_item(
         _store(tile, filters, bias, first_filter, target, runs, column, own, y, y_start, plane, place.step_w)
 
 
+@jit(inline="always")
+def _plan(n):
+    """Return the plan that an array begins with; all workers take arrays alone."""
+    return Plan(
+        n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8], n[9], n[10], n[11], n[12], n[13],
+        n[14], n[15], n[16], n[17], n[18], n[19], n[20], n[21], n[22], n[23],
+    )  # fmt: skip
+
+
+@jit(inline="always")
+def _place(n):
+    """Return the place that follows the plan."""
+    return Place(
+        n[24],
+        n[25],
+        n[26],
+        n[27],
+        n[28],
+        n[29],
+        n[30],
+        n[31],
+    )
+
+
 @jit()
-def _correlate_chunk(
-    chunk,
-    chunks,
-    items,
-    plan,
-    place,
-    x,
-    packed,
-    bias,
-    terms,
-    source,
-    target,
-    runs,
-    y,
-    scratch,
-    gathered,
-    tile,
-):
+def _correlate_chunk(chunk, chunks, n, tables, x, packed, bias, y, scratch):
     """Compute every chunks-th item; they share scratch memory, so that pages are touched once."""
+    keep_apart()
+    plan, place, sizes = _plan(n), _place(n), n[32:]
+    items, gathered, size, tile_size = sizes[0], sizes[1], sizes[2], sizes[3]
+    terms, sources, targets = sizes[4], sizes[5], sizes[6]
+    # Slices are made here, once: each would be counted by an atomic operation.
+    source = tables[terms : terms + sources]
+    target = tables[terms + sources : terms + sources + targets]
+    runs = tables[terms + sources + targets :]
+    start = chunk * (size + tile_size)
+    own, tile = scratch[start : start + size], scratch[start + size : start + size + tile_size]
     for item in range(chunk, items, chunks):
         _correlate_item(
-            item, plan, place, x, packed, bias, terms, source, target, runs, y, scratch, gathered, tile
+            item, plan, place, x, packed, bias, tables, source, target, runs, y, own, gathered, tile
         )
 
 
-@jit(parallel=True)
-def _correlate(plan, place, threads, x, packed, bias, tap_h, tap_w, y):
+def _correlate(
+    plan: Plan,
+    place: Place,
+    threads: int,
+    x: NDArray[Any],
+    packed: NDArray[Any],
+    bias: NDArray[Any],
+    tap_h: NDArray[np.int64],
+    tap_w: NDArray[np.int64],
+    y: NDArray[Any],
+) -> None:
     terms = _term_offsets(plan, tap_h, tap_w)
     source, target, runs = _columns(plan, place, plan.groups * plan.filters)
-    blocks = (plan.images + plan.block_images - 1) // plan.block_images
-    items = blocks * plan.bands * plan.groups * plan.panel_items
+    if plan.direct == 2:
+        source, vectors = vector_tables(plan, place, terms)
+        target = target[:vectors]
+    items = _ceil_div(plan.images, plan.block_images) * plan.bands * plan.groups * plan.panel_items
     chunks = min(items, threads)
     gathered = plan.block_images * plan.scratch_image + TILE
     size = gathered + (0 if plan.direct else BLOCK * TILE)
     tile_size = plan.panels * plan.tile_rows * TILE
-    # Arrays from outside of a parallel loop are not counted inside it. The chunks' own would be, by atomic
-    # operations at each call, which take longer than the tiles of a depthwise convolution.
-    scratch = np.zeros(chunks * size, np.float32)
-    tiles = np.empty(chunks * tile_size, np.float32)
-    for index in numba.prange(chunks):
-        chunk = np.int64(index)
-        own_scratch = scratch[chunk * size : (chunk + 1) * size]
-        own_tile = tiles[chunk * tile_size : (chunk + 1) * tile_size]
-        _correlate_chunk(
-            chunk, chunks, items, plan, place, x, packed, bias, terms, source, target, runs, y,
-            own_scratch, gathered, own_tile,
-        )  # fmt: skip
+    sizes = items, gathered, size, tile_size, terms.size, source.size, target.size
+    numbers = np.array((*plan, *place, *sizes), np.int64)
+    tables = np.concatenate((terms, source, target, runs))
+    scratch = np.zeros(chunks * (size + tile_size), np.float32)
+    share(_correlate_chunk, chunks, (numbers, tables), (x, packed, bias, y, scratch))
 
 
 def _ceil_div(a: int, b: int) -> int:
@@ -377,7 +433,9 @@ def make_plan(
     # One step of the sum takes about half a cycle for each vector and filter; gathering a value takes 1.
     panel_cycles = panels * tile_rows / 2
     direct_cycles = _ceil_div((place.height - 1) * scratch_w + place.width, LANES) * panel_cycles
-    direct = direct_cycles <= pixels * (panel_cycles / LANES + 1)
+    direct = int(direct_cycles <= pixels * (panel_cycles / LANES + 1))
+    if place.width % LANES == 0 and place.step_w == 1 and tile_rows == ROWS:
+        direct = 2
 
     rows_allowed = max(_SCRATCH_FLOATS // scratch_row - halo, 1)
     wanted = _ceil_div(4 * threads, images * groups)
@@ -387,13 +445,16 @@ def make_plan(
     block_images = 1
     if bands == 1 and not direct:
         block_images = _block_images(images, groups, pixels, (band + halo) * scratch_row, threads)
+    scratch_plane = (band + halo) * scratch_w
+    if direct == 2:
+        # An odd number of vectors spreads the planes over the sets of the cache.
+        scratch_plane = (_ceil_div(scratch_plane, LANES) | 1) * LANES
     items = _ceil_div(images, block_images) * bands * groups
     panel_items = min(panels, _ceil_div(threads, items))
     return Plan(
         images, groups, channels, x_h, x_w, *stride, top, left, phases_h, phases_w, filters, tile_rows,
-        panels, depth,
-        block_images, band, bands, panel_items, band + halo, scratch_w, (band + halo) * scratch_row,
-        int(direct),
+        panels, depth, block_images, band, bands, panel_items, band + halo, scratch_w, scratch_plane,
+        channels * phases_h * phases_w * scratch_plane, direct,
     )  # fmt: skip
 
 
@@ -444,4 +505,9 @@ def correlate(
     """
     threads = numba.get_num_threads()
     plan = make_plan(x_shape, groups, filters, stride, tap_h, tap_w, place, threads)
+    if plan.direct == 2:
+        rows = np.zeros((groups, plan.panels * ROWS), np.float32)
+        if bias.size:
+            rows[:, :filters] = bias.reshape(groups, filters)
+        bias = rows.reshape(-1)
     _correlate(plan, place, threads, x, packed, bias, tap_h, tap_w, y)

@@ -20,6 +20,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from emoref_kernels.cpu.depthwise_strips import strip_kind, strips_conv, strips_weight_grad
 from emoref_kernels.cpu.jit import jit
 from emoref_kernels.cpu.runs import add_run, add_strided, copy_run, sum_run
 from emoref_kernels.cpu.simd import INTERPRETED, LANES, broadcast, fma, multiply_add
@@ -342,6 +343,12 @@ def depthwise_planes(
     gradient : bool
         Whether `y` is the gradient of the input.
     """
+    kind, segments = strip_kind(x_shape, y_shape, stride, padding, gradient)
+    if segments:
+        # At stride 1 the gradient is the convolution with the filters turned by 180 degrees.
+        turned = w.reshape(-1, 9)[:, ::-1].reshape(-1) if gradient and stride == 1 else w
+        strips_conv(x, x_shape, turned, bias, y, y_shape, kind, segments)
+        return
     images, channels, x_h, x_w = x_shape
     y_h, y_w = y_shape[2:]
     if gradient:
@@ -383,6 +390,10 @@ def depthwise_weight_grad(
     dw : ndarray of float32, 1-D
         Result (C, 1, 3, 3), flat.
     """
+    kind, segments = strip_kind(x_shape, y_shape, stride, padding, gradient=False, sums=True)
+    if segments:
+        strips_weight_grad(dy, y_shape, x, x_shape, dw, kind, segments)
+        return
     images, channels, x_h, x_w = x_shape
     y_h, y_w = y_shape[2:]
     row = x_w + 2 * padding[1]

@@ -4,7 +4,8 @@ Matrices are flat arrays with a distance between rows and one between columns, s
 a linear layer and both its gradients, whichever operand is transposed.
 """
 
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -12,15 +13,17 @@ from numpy.typing import NDArray
 
 from emoref_kernels.cpu.jit import jit
 from emoref_kernels.cpu.runs import add_run, copy_run, copy_strided, transpose_run
+from emoref_kernels.cpu.shares import keep_apart, share
 from emoref_kernels.cpu.simd import LANES, ROWS, TILE, multiply_panels
+from emoref_kernels.cpu.winograd_cuts import ceil_div, workspace
 
-__all__ = ["BLOCK", "copy_block", "flat", "matrix_multiply", "pack_panel", "tile_offsets"]
+__all__ = ["BLOCK", "flat", "matrix_multiply", "pack_panel"]
 
 BLOCK = 128
 """Terms of the sum for which a tile of packed B is held in the first-level cache (24 KB at 48 columns)."""
 
 _PANELS_PER_ITEM = 16
-_NO_OFFSETS = np.zeros(1, dtype=np.int64)
+_PACK, _MULTIPLY = range(2)
 
 
 def flat(array: NDArray[Any]) -> NDArray[Any]:
@@ -46,20 +49,23 @@ def pack_panel(w, start, row_stride, rows, depth, depth_stride, tap_offsets, out
             out[out_start + k] = 0.0
     together = tap_offsets[taps - 1] - tap_offsets[0] == taps - 1
     if rows >= ROWS and together and depth_stride == taps:
-        transpose_run(out, out_start, ROWS, w, start + tap_offsets[0], row_stride, depth * taps)
+        transpose_run(out, out_start, np.int64(ROWS), w, start + tap_offsets[0], row_stride, depth * taps)
         return
     for c in range(depth):
         source = start + c * depth_stride
         target = out_start + c * taps * ROWS
-        if rows >= ROWS and together:
-            transpose_run(out, target, ROWS, w, source + tap_offsets[0], row_stride, taps)
+        if row_stride == 1:
+            for t in range(taps):
+                copy_run(out, target + t * ROWS, w, source + tap_offsets[t], min(rows, ROWS))
+        elif rows >= ROWS and together:
+            transpose_run(out, target, np.int64(ROWS), w, source + tap_offsets[0], row_stride, taps)
         else:
             for t in range(taps):
                 copy_strided(out, target + t * ROWS, w, source + tap_offsets[t], min(rows, ROWS), row_stride)
 
 
 @jit()
-def copy_block(b, start, row_stride, column_stride, rows, columns, out, out_start):
+def _copy_block(b, start, row_stride, column_stride, rows, columns, out, out_start):
     """Copy `rows` by `columns` values of B into rows of TILE, with zeros up to a whole vector."""
     width = (columns + LANES - 1) // LANES * LANES
     if columns < width:
@@ -72,43 +78,31 @@ def copy_block(b, start, row_stride, column_stride, rows, columns, out, out_star
     else:
         whole = columns // ROWS * ROWS if row_stride == 1 else 0
         for j in range(0, whole, ROWS):
-            transpose_run(out, out_start + j, TILE, b, start + j * column_stride, column_stride, rows)
+            transpose_run(
+                out, out_start + j, np.int64(TILE), b, start + j * column_stride, column_stride, rows
+            )
         for k in range(rows):
             place = start + whole * column_stride + k * row_stride
             copy_strided(out, out_start + k * TILE + whole, b, place, columns - whole, column_stride)
 
 
-@jit()
-def tile_offsets(rows):
-    """Return the row offsets of a packed block of B."""
-    offsets = np.empty(rows, np.int64)
-    for k in range(rows):
-        offsets[k] = k * TILE
-    return offsets
-
-
-@jit()
-def _pack_item(
-    item, a, a_row, a_k, rows, panels, b, b_k, b_column, columns, depth, offsets, packed_a, packed_b
-):
-    """Pack one panel of A, or one block of B."""
-    if item < panels:
+@jit(inline="always")
+def _pack_item(item, n, a, b, offsets, packed):
+    """Pack one panel of A, or one block of B behind all panels."""
+    if item < n.panels:
         row = item * ROWS
-        pack_panel(a, row * a_row, a_row, rows - row, depth, a_k, offsets, packed_a, row * depth)
-    else:
-        blocks = (depth + BLOCK - 1) // BLOCK
-        tile, block = divmod(item - panels, blocks)
-        column, k = tile * TILE, block * BLOCK
-        copy_block(
-            b,
-            column * b_column + k * b_k,
-            b_k,
-            b_column,
-            min(BLOCK, depth - k),
-            min(TILE, columns - column),
-            packed_b,
-            (tile * depth + k) * TILE,
+        # An entry of the offsets that is 0 makes each term of the sum a tap of its own.
+        pack_panel(
+            a, row * n.a_row, n.a_row, n.rows - row, n.depth, n.a_k, offsets[:1], packed, row * n.depth
         )
+    else:
+        blocks = (n.depth + BLOCK - 1) // BLOCK
+        tile, block = divmod(item - n.panels, blocks)
+        column, k = tile * TILE, block * BLOCK
+        _copy_block(
+            b, column * n.b_column + k * n.b_k, n.b_k, n.b_column, min(BLOCK, n.depth - k),
+            min(TILE, n.columns - column), packed, n.panels * ROWS * n.depth + (tile * n.depth + k) * TILE,
+        )  # fmt: skip
 
 
 @jit()
@@ -118,55 +112,90 @@ def _store(tile, rows, columns, bias, first_row, c, start, row_stride, column_st
         for m in range(rows):
             addend = bias[first_row + m] if bias.size else np.float32(0.0)
             add_run(c, start + m * row_stride, tile, m * TILE, columns, addend)
-        return
-    whole = rows // ROWS * ROWS if row_stride == 1 else 0
-    for m in range(0, whole, ROWS):
-        transpose_run(c, start + m, column_stride, tile, m * TILE, TILE, columns)
-    for j in range(columns):
-        for m in range(whole, rows):
-            c[start + m * row_stride + j * column_stride] = tile[m * TILE + j]
-    if bias.size:
+    else:
+        whole = rows // ROWS * ROWS if row_stride == 1 else 0
+        for m in range(0, whole, ROWS):
+            transpose_run(c, start + m, column_stride, tile, m * TILE, np.int64(TILE), columns)
         for j in range(columns):
-            for m in range(rows):
-                c[start + m * row_stride + j * column_stride] += bias[first_row + m]
+            for m in range(whole, rows):
+                c[start + m * row_stride + j * column_stride] = tile[m * TILE + j]
+        if bias.size:
+            for j in range(columns):
+                for m in range(rows):
+                    c[start + m * row_stride + j * column_stride] += bias[first_row + m]
+
+
+@jit(inline="always")
+def _multiply_item(item, n, packed, offsets, bias, c, tile):
+    """Compute the rows of one item in one tile of columns."""
+    column_tile, row_item = divmod(item, n.row_items)
+    row = row_item * _PANELS_PER_ITEM * ROWS
+    column = column_tile * TILE
+    own_rows = min(_PANELS_PER_ITEM * ROWS, n.rows - row)
+    own_columns = min(TILE, n.columns - column)
+    for k in range(0, n.depth, BLOCK):
+        multiply_panels(
+            tile, 0, TILE, packed, row * n.depth + k * ROWS, n.depth * ROWS, (own_rows + ROWS - 1) // ROWS,
+            packed, (n.panels * ROWS + column) * n.depth, offsets, k, min(BLOCK, n.depth - k), 1 if k else 0,
+            ROWS, (own_columns + LANES - 1) // LANES,
+        )  # fmt: skip
+    place = row * n.c_row + column * n.c_column
+    _store(tile, own_rows, own_columns, bias, row, c, place, n.c_row, n.c_column)
+
+
+class _Product(NamedTuple):
+    """What the kernel needs to know beside its arrays."""
+
+    step: int  # _PACK or _MULTIPLY
+    items: int  # of the step
+    a_row: int
+    a_k: int
+    b_k: int
+    b_column: int
+    rows: int
+    columns: int
+    depth: int
+    c_row: int
+    c_column: int
+    panels: int  # of A; its packed blocks of B lie behind them
+    row_items: int
 
 
 @jit()
-def _multiply_item(
-    item, row_items, packed_a, packed_b, offsets, rows, columns, depth, bias, c, c_row, c_column
-):
-    """Compute the rows of one item in one tile of columns."""
-    column_tile, row_item = divmod(item, row_items)
-    row = row_item * _PANELS_PER_ITEM * ROWS
-    column = column_tile * TILE
-    own_rows = min(_PANELS_PER_ITEM * ROWS, rows - row)
-    own_columns = min(TILE, columns - column)
-    panels = (own_rows + ROWS - 1) // ROWS
-    vectors = (own_columns + LANES - 1) // LANES
-    tile = np.empty(panels * ROWS * TILE, np.float32)
-    for k in range(0, depth, BLOCK):
-        multiply_panels(
-            tile,
-            0,
-            TILE,
-            packed_a,
-            row * depth + k * ROWS,
-            depth * ROWS,
-            panels,
-            packed_b,
-            column * depth,
-            offsets,
-            k,
-            min(BLOCK, depth - k),
-            1 if k else 0,
-            ROWS,
-            vectors,
-        )
-    _store(tile, own_rows, own_columns, bias, row, c, row * c_row + column * c_column, c_row, c_column)
+def _part(part, parts, numbers, offsets, a, b, bias, c, packed):
+    """Do a part of the items of a step."""
+    keep_apart()
+    s = numbers
+    n = _Product(s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7], s[8], s[9], s[10], s[11], s[12])
+    tile = np.empty(_PANELS_PER_ITEM * ROWS * TILE, np.float32)
+    for item in range(n.items * part // parts, n.items * (part + 1) // parts):
+        if n.step == _PACK:
+            _pack_item(item, n, a, b, offsets, packed)
+        else:
+            _multiply_item(item, n, packed, offsets, bias, c, tile)
 
 
-@jit(parallel=True)
-def matrix_multiply(a, a_row, a_k, b, b_k, b_column, rows, columns, depth, bias, c, c_row, c_column):
+@lru_cache(maxsize=64)
+def _tile_offsets(depth: int) -> NDArray[np.int64]:
+    """Return where the rows of a packed tile of B begin."""
+    return np.arange(0, depth * TILE, TILE, dtype=np.int64)
+
+
+def matrix_multiply(
+    a: NDArray[Any],
+    a_row: int,
+    a_k: int,
+    b: NDArray[Any],
+    b_k: int,
+    b_column: int,
+    rows: int,
+    columns: int,
+    depth: int,
+    bias: NDArray[Any],
+    c: NDArray[Any],
+    c_row: int,
+    c_column: int,
+) -> None:
     """Compute C[m, j] = bias[m] + sum over k of A[m, k] * B[k, j].
 
     Parameters
@@ -174,6 +203,8 @@ def matrix_multiply(a, a_row, a_k, b, b_k, b_column, rows, columns, depth, bias,
     a, b, c : ndarray of float32, 1-D
         A[m, k] is ``a[m * a_row + k * a_k]``, B[k, j] is ``b[k * b_k + j * b_column]``, and C[m, j] is
         written to ``c[m * c_row + j * c_column]``.
+    a_row, a_k, b_k, b_column, c_row, c_column : int
+        Distances, as above.
     rows, columns, depth : int
         Numbers of m, j and k, each at least 1.
     bias : ndarray of float32, 1-D
@@ -184,42 +215,12 @@ def matrix_multiply(a, a_row, a_k, b, b_k, b_column, rows, columns, depth, bias,
     Each element is one chain of multiply-adds in increasing k, by one thread: a row of C has the same bits
     whatever other rows, columns and threads there are.
     """
-    # np.int64(item): the index of a parallel loop is unsigned, and Numba makes unsigned // signed a float.
-    panels = (rows + ROWS - 1) // ROWS
-    tiles = (columns + TILE - 1) // TILE
-    packed_a = np.empty(panels * depth * ROWS, np.float32)
-    packed_b = np.empty(tiles * depth * TILE, np.float32)
-    for item in numba.prange(panels + tiles * ((depth + BLOCK - 1) // BLOCK)):
-        _pack_item(
-            np.int64(item),
-            a,
-            a_row,
-            a_k,
-            rows,
-            panels,
-            b,
-            b_k,
-            b_column,
-            columns,
-            depth,
-            _NO_OFFSETS,
-            packed_a,
-            packed_b,
-        )
-    offsets = tile_offsets(depth)
-    row_items = (panels + _PANELS_PER_ITEM - 1) // _PANELS_PER_ITEM
-    for item in numba.prange(tiles * row_items):
-        _multiply_item(
-            np.int64(item),
-            row_items,
-            packed_a,
-            packed_b,
-            offsets,
-            rows,
-            columns,
-            depth,
-            bias,
-            c,
-            c_row,
-            c_column,
-        )
+    panels, tiles = ceil_div(rows, ROWS), ceil_div(columns, TILE)
+    packed = workspace.array("packed", (panels * ROWS + tiles * TILE) * depth)
+    row_items = ceil_div(panels, _PANELS_PER_ITEM)
+    threads, blocks = numba.get_num_threads(), ceil_div(depth, BLOCK)
+    product = (a_row, a_k, b_k, b_column, rows, columns, depth, c_row, c_column, panels, row_items)
+    numbers = np.array((0, 0, *product), dtype=np.int64)
+    for step, items in ((_PACK, panels + tiles * blocks), (_MULTIPLY, tiles * row_items)):
+        numbers[0], numbers[1] = step, items
+        share(_part, min(threads, items), (numbers, _tile_offsets(depth)), (a, b, bias, c, packed))

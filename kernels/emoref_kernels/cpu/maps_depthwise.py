@@ -18,6 +18,7 @@ from emoref_kernels.cpu.depthwise_plans import BLOCK, SINGLE, Plan, results_plan
 from emoref_kernels.cpu.depthwise_vectors import Row, Window, column_sums, tap_sums, window_sum
 from emoref_kernels.cpu.jit import jit
 from emoref_kernels.cpu.maps import pixel_stride
+from emoref_kernels.cpu.shares import keep_apart, share
 from emoref_kernels.cpu.winograd_cuts import ceil_div, workspace
 
 __all__ = ["depthwise_conv", "depthwise_input_grad", "depthwise_weight_grad"]
@@ -27,7 +28,7 @@ _NO_BIAS = np.zeros(0, np.float32)
 
 @jit(inline="always")
 def _plan(numbers):
-    """Return the NamedTuple that an array holds; one array makes a parallel kernel compile faster."""
+    """Return the NamedTuple that an array holds; workers take arrays only."""
     return Plan(
         numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5], numbers[6], numbers[7],
         numbers[8], numbers[9], numbers[10], numbers[11], numbers[12], numbers[13], numbers[14], numbers[15],
@@ -74,7 +75,9 @@ def _row_of_results(p, tables, row, y, y_start, x, x_start, w, channel, count):
 
 
 @jit()
-def _chunk_of_results(chunk, chunks, numbers, tables, y, x, w):
+def _chunk_of_results(chunk, chunks, numbers, tables, y, x, w, _d, _e):
+    """Compute the results of a share of the images and blocks of channels."""
+    keep_apart()
     p = _plan(numbers)
     units = p.images * ((p.stride + BLOCK - 1) // BLOCK)
     for unit in range(units * chunk // chunks, units * (chunk + 1) // chunks):
@@ -118,7 +121,9 @@ def _image_of_sums(p, tables, image, row_first, row_last, dy, x, sums, start, ch
 
 
 @jit()
-def _chunk_of_sums(chunk, chunks, numbers, tables, sums, dy, x):
+def _chunk_of_sums(chunk, chunks, numbers, tables, sums, dy, x, _d, _e):
+    """Sum the products of a share of the parts and blocks of channels."""
+    keep_apart()
     p = _plan(numbers)
     taps = p.taps_h * p.taps_w
     units = p.parts * ((p.stride + BLOCK - 1) // BLOCK)
@@ -143,19 +148,6 @@ def _add_parts(sums, parts, taps, channels, stride, dw):
             dw[c * taps + t] = total
 
 
-@jit(parallel=True)
-def _share(chunks, numbers, tables, result, left, right):
-    """Compute results of `left` and `right`, which are maps and filters, or the sums of products of maps.
-
-    There is one parallel loop for all, because these are slow to compile.
-    """
-    for chunk in numba.prange(chunks):
-        if numbers[-1]:
-            _chunk_of_sums(np.int64(chunk), chunks, numbers, tables, result, left, right)
-        else:
-            _chunk_of_results(np.int64(chunk), chunks, numbers, tables, result, left, right)
-
-
 # --------------------------------------------------------------------------------------------- on maps
 
 
@@ -177,7 +169,7 @@ def _convolve(
     _pack(np.ascontiguousarray(w).reshape(-1), plan.order, taps, channels, distance, bias, packed)
     chunks = min(numba.get_num_threads(), x_shape[0] * ceil_div(distance, BLOCK))
     if chunks:
-        _share(chunks, plan.numbers, plan.tables, y, x, packed)
+        share(_chunk_of_results, chunks, (plan.numbers, plan.tables), (y, x, packed))
 
 
 def depthwise_conv(
@@ -268,7 +260,7 @@ def depthwise_weight_grad(
     sums[: plan.parts * taps * distance] = 0.0
     chunks = min(numba.get_num_threads(), plan.parts * ceil_div(distance, BLOCK))
     if chunks:
-        _share(chunks, plan.numbers, plan.tables, sums, dy, x)
+        share(_chunk_of_sums, chunks, (plan.numbers, plan.tables), (sums, dy, x))
     result = np.empty(dw.shape, np.float32)
     _add_parts(sums, plan.parts, taps, channels, distance, result.reshape(-1))
     dw[...] = result

@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 
 from emoref_kernels.cpu.gemm import flat
 from emoref_kernels.cpu.jit import jit
-from emoref_kernels.cpu.maps_direct_plan import Case, Segment, Work, make_plan
+from emoref_kernels.cpu.maps_direct_plan import Case, Plan, Segment, Work, make_plan
 from emoref_kernels.cpu.maps_direct_tile import TILE_VECTORS, DirectTile, direct_tile, tile_rows
 from emoref_kernels.cpu.runs import add_strided, copy_run, copy_strided, transpose_run
+from emoref_kernels.cpu.shares import keep_apart, share
 from emoref_kernels.cpu.simd import LANES, ROWS
 from emoref_kernels.cpu.winograd_cuts import whole, workspace
 
-__all__ = ["direct_conv", "direct_input_grad"]
+__all__ = ["direct_conv", "direct_input_grad", "direct_pieces", "prepare"]
 
 _NO_BIAS = np.zeros(0, dtype=np.float32)
 _ZERO = np.float32(0)
@@ -110,13 +111,13 @@ def _pack(w, filters, channels, taps, gradient, tap_blocks, out):
 # --------------------------------------------------------------------------------------------- products
 
 
-@jit()
+@jit(inline="always")
 def _work(numbers):
     n = numbers
     return Work(n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8], n[9])
 
 
-@jit()
+@jit(inline="always")
 def _fill(tables, y_rows, rows, y_base, columns, column, width, y):
     """Write the pixels that no tap reaches: the bias."""
     for m in range(rows):
@@ -145,8 +146,9 @@ def _piece(work, first, last, x_base, y_base, x, w, columns, tables, y):
 
 
 @jit()
-def _chunk(chunk, chunks, numbers, x, w, columns, tables, y):
-    """Do a share of all pieces of all groups."""
+def direct_pieces(chunk, chunks, numbers, tables, x, w, columns, y, _):
+    """Do a share of all pieces of all groups; the arguments are what :func:`prepare` returns, x and y."""
+    keep_apart()
     work = _work(numbers)
     items = (work.groups - 1) * work.pieces + work.last_pieces
     for item in range(items * chunk // chunks, items * (chunk + 1) // chunks):
@@ -159,18 +161,29 @@ def _chunk(chunk, chunks, numbers, x, w, columns, tables, y):
         )  # fmt: skip
 
 
-@jit(parallel=True)
-def _multiply(chunks, numbers, x, w, columns, tables, y):
-    for index in numba.prange(chunks):
-        _chunk(np.int64(index), chunks, numbers, x, w, columns, tables, y)
-
-
 @jit()
 def _narrow(wide, wide_stride, pixels, stride, y):
     """Copy the first `stride` floats of each pixel."""
     for p in range(pixels):
         for c in range(stride):
             y[p * stride + c] = wide[p * wide_stride + c]
+
+
+def prepare(
+    case: Case, w: NDArray[Any], bias: NDArray[Any], threads: int
+) -> tuple[Plan, NDArray[Any], NDArray[Any]]:
+    """Return the plan of a case for so many threads, the packed weights, and the columns' array.
+
+    `w` is (O, C, R, S) whichever way it is used; pixels that are written are whole vectors apart.
+    """
+    plan, width = make_plan(case, threads), case.stride
+    packed = workspace.array("direct_w", plan.work.terms * width)
+    filters, depth, taps = w.shape[0], w.shape[1], plan.taps.size
+    _pack(flat(w), filters, depth, taps, int(case.gradient), plan.taps.reshape(-1), packed)
+    columns = np.zeros(2 * width, dtype=np.float32)
+    columns[: bias.size] = bias
+    columns[width : width + (depth if case.gradient else filters)] = 1.0
+    return plan, packed, columns
 
 
 def _run(case: Case, w: NDArray[Any], bias: NDArray[Any], x: NDArray[Any], y: NDArray[Any]) -> None:
@@ -185,16 +198,11 @@ def _run(case: Case, w: NDArray[Any], bias: NDArray[Any], x: NDArray[Any], y: ND
     if case.stride % LANES:
         target = workspace.array("direct_y", case.images * case.height * case.width * width)
     threads = numba.get_num_threads()
-    plan = make_plan(case._replace(stride=width), threads)
-    packed = workspace.array("direct_w", plan.work.terms * width)
-    filters, depth, taps = w.shape[0], w.shape[1], plan.taps.size
-    _pack(flat(w), filters, depth, taps, int(case.gradient), plan.taps.reshape(-1), packed)
-    columns = np.zeros(2 * width, dtype=np.float32)
-    columns[: bias.size] = bias
-    columns[width : width + channels] = 1.0
+    plan, packed, columns = prepare(case._replace(stride=width), w, bias, threads)
     work = plan.work
     chunks = min(threads, (work.groups - 1) * work.pieces + work.last_pieces)
-    _multiply(chunks, np.array(work, dtype=np.int64), x, packed, columns, plan.tables, target)
+    numbers = np.array(work, dtype=np.int64)
+    share(direct_pieces, chunks, (numbers, plan.tables), (x, packed, columns, target))
     if target is not y:
         _narrow(target, width, case.images * case.height * case.width, case.stride, y)
 

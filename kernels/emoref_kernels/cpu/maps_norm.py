@@ -7,6 +7,8 @@ and once for the result. What is summed is chosen such that one reading is enoug
   squares; the blocks of a channel are then put together in float64. No mean, however large, spoils the
   variance, see :mod:`~emoref_kernels.cpu.maps_norm_rows`.
 * The gradient needs the sums of g and g (x - mean), where g is the gradient behind ReLU.
+* Where a shortcut is added before the ReLU, the sum is formed while the result is written, and its gradient,
+  g itself, while the sums are formed.
 
 The maps are seen as rows of `width` floats: as many pixels to a row as make it whole groups of vectors. So
 the inner loops always have several sums to add to, also where a pixel is one vector.
@@ -32,10 +34,13 @@ from emoref_kernels.cpu.maps_norm_rows import (
     add_products,
     write_gradients,
     write_normalised,
+    write_products,
+    write_sum,
 )
+from emoref_kernels.cpu.shares import keep_apart, share
 from emoref_kernels.cpu.simd import LANES
 
-__all__ = ["maps_norm_grad", "normalise_maps", "normalise_maps_by_batch"]
+__all__ = ["maps_norm_grad", "maps_sum_grad", "normalise_maps", "normalise_maps_by_batch"]
 
 Array = NDArray[Any]
 
@@ -51,17 +56,19 @@ _ZERO, _NO_FLOOR, _NEVER = np.float32(0), np.float32(-np.inf), np.float32(np.nan
 
 # ------------------------------------------------------------------------------------------- all rows
 
-_MOMENTS, _NORMALISED, _PRODUCTS, _GRADIENTS = range(4)
+_MOMENTS, _NORMALISED, _SUM, _PRODUCTS, _WRITTEN_PRODUCTS, _GRADIENTS = range(6)
 
 
 @jit()
-def _chunk(task, chunk, chunks, numbers, a, x, y, vectors, sums, out):
-    """Do one task for a share of the parts; `a` is x or dy."""
+def _chunk(chunk, chunks, numbers, memory, a, b, x, y, out):
+    """Do one task for a share of the parts; `a` is x or dy, `b` the shortcut or another dy."""
+    keep_apart()
     rows, width, parts, block, x_step = numbers[0], numbers[1], numbers[2], numbers[3], numbers[4]
-    floor = vectors[vectors.size - 1]
+    sums, vectors = memory.view(np.float64), memory[2 * parts * width :].view(np.float32)
+    task, floor = memory[memory.size - 2], vectors[vectors.size - 1]
     first_part, last_part = parts * chunk // chunks, parts * (chunk + 1) // chunks
     # What was summed last is still in the cache when writing begins.
-    turned = task in (_NORMALISED, _GRADIENTS)
+    turned = task in (_NORMALISED, _SUM, _GRADIENTS)
     for step in range(last_part - first_part):
         part = last_part - 1 - step if turned else first_part + step
         first, last = rows * part // parts, rows * (part + 1) // parts
@@ -73,16 +80,22 @@ def _chunk(task, chunk, chunks, numbers, a, x, y, vectors, sums, out):
                 add_moments(a, start, count, width, vectors, sums, place)
             elif task == _NORMALISED:
                 write_normalised(out, a, start, count, width, vectors, floor)
+            elif task == _SUM:
+                write_sum(out, a, b, start, count, width, vectors, floor)
             elif task == _PRODUCTS:
                 add_products(a, x, y, start, count, width, vectors, floor, sums, place)
+            elif task == _WRITTEN_PRODUCTS:
+                write_products(out, a, b, x, y, start, count, width, vectors, floor, sums, place)
             else:
                 write_gradients(out, a, x, x_step, y, start, count, width, vectors, floor)
 
 
-@jit(parallel=True)
-def _all_rows(task, chunks, numbers, a, x, y, vectors, sums, out):
-    for chunk in numba.prange(chunks):
-        _chunk(task, np.int64(chunk), chunks, numbers, a, x, y, vectors, sums, out)
+def _all_rows(
+    task: int, numbers: Array, memory: Array, a: Array, b: Array, x: Array, y: Array, out: Array
+) -> None:
+    """Do one task for all parts; `memory` is that of :func:`_scratch`."""
+    memory[-2] = task
+    share(_chunk, min(numba.get_num_threads(), int(numbers[2])), (numbers, memory), (a, b, x, y, out))
 
 
 @jit()
@@ -154,12 +167,18 @@ def _numbers(pixels: int, stride: int, through_statistics: bool = True) -> Array
     return np.array([rows, width, parts, block, step, stride, pixels], dtype=np.int64)
 
 
-def _scratch(numbers: Array, kinds: int, floor: np.float32) -> tuple[int, Array, Array]:
-    """Return the number of chunks, vectors of zeros with the floor behind them, and sums of zero."""
+def _scratch(numbers: Array, kinds: int, floor: np.float32) -> tuple[Array, Array, Array]:
+    """Return memory of zeros, the vectors in it, with the floor as their last number, and the sums in it.
+
+    Workers take arrays of int64 and float32 only, so the sums of float64 go to them as the former. Behind the
+    vectors, there is room for the task.
+    """
     width, parts = int(numbers[1]), int(numbers[2])
-    vectors = np.zeros(kinds * width + 1, dtype=np.float32)
+    floats = 2 * parts * width
+    memory = np.zeros(floats + kinds * width // 2 + 2, dtype=np.int64)
+    vectors = memory[floats:].view(np.float32)
     vectors[-1] = floor
-    return min(numba.get_num_threads(), parts), vectors, np.zeros(2 * parts * width)
+    return memory, vectors, memory[:floats].view(np.float64)
 
 
 def normalise_maps(
@@ -193,9 +212,9 @@ def normalise_maps(
         y[:] = norm.batch_norm(x.reshape(pixels, stride), gamma, beta, mean, var, eps).reshape(-1)
         return
     numbers = _numbers(pixels, stride)
-    chunks, vectors, sums = _scratch(numbers, 3, _NO_FLOOR)
+    memory, vectors, _ = _scratch(numbers, 3, _NO_FLOOR)
     _normalising(numbers, gamma, beta, mean, var, float(eps), vectors)
-    _all_rows(_NORMALISED, chunks, numbers, x, x, x, vectors, sums, y)
+    _all_rows(_NORMALISED, numbers, memory, x, x, x, x, y)
 
 
 def normalise_maps_by_batch(
@@ -206,6 +225,7 @@ def normalise_maps_by_batch(
     gamma: Array,
     beta: Array,
     eps: float,
+    shortcut: Array,
     relu: bool,
     y: Array,
     mean: Array,
@@ -223,6 +243,8 @@ def normalise_maps_by_batch(
         Scale and shift of each channel.
     eps : float
         Added to the variance.
+    shortcut : ndarray of float32, 1-D
+        What is added to the result, as `x`; of size 0 where there is none.
     relu : bool
         Whether ReLU follows; a NaN goes through it.
     y : ndarray of float32, 1-D
@@ -231,16 +253,21 @@ def normalise_maps_by_batch(
         Results: mean and biased variance of each channel.
     """
     if stride % LANES:
-        values, mean[:], var[:] = norm.batch_norm_train(x.reshape(pixels, stride), gamma, beta, eps, relu)
+        added = shortcut.reshape(pixels, stride) if shortcut.size else None
+        rows = x.reshape(pixels, stride)
+        values, mean[:], var[:] = norm.batch_norm_train(rows, gamma, beta, eps, relu, added)
         y[:] = values.reshape(-1)
         return
     numbers = _numbers(pixels, stride)
-    chunks, vectors, sums = _scratch(numbers, 3, _ZERO if relu else _NO_FLOOR)
+    memory, vectors, sums = _scratch(numbers, 3, _ZERO if relu else _NO_FLOOR)
     vectors[: numbers[1]].reshape(-1, stride)[:] = x[:stride]
-    _all_rows(_MOMENTS, chunks, numbers, x, x, x, vectors, sums, y)
+    _all_rows(_MOMENTS, numbers, memory, x, x, x, x, y)
     _batch_statistics(numbers, x, vectors, sums, mean, var)
     _normalising(numbers, gamma, beta, mean, var, float(eps), vectors)
-    _all_rows(_NORMALISED, chunks, numbers, x, x, x, vectors, sums, y)
+    if shortcut.size:
+        _all_rows(_SUM, numbers, memory, x, shortcut, x, x, y)
+    else:
+        _all_rows(_NORMALISED, numbers, memory, x, x, x, x, y)
 
 
 def maps_norm_grad(
@@ -287,13 +314,67 @@ def maps_norm_grad(
         dx[:] = values.reshape(-1)
         return
     numbers = _numbers(pixels, stride, bool(through_statistics))
-    chunks, vectors, sums = _scratch(numbers, 4, _ZERO if y.size else _NEVER)
+    memory, vectors, sums = _scratch(numbers, 4, _ZERO if y.size else _NEVER)
     above = y if y.size else dy
     means = vectors[: numbers[1]].reshape(-1, stride)[:, :channels]
     means[:] = mean
-    _all_rows(_PRODUCTS, chunks, numbers, dy, x, above, vectors, sums, dx)
+    _all_rows(_PRODUCTS, numbers, memory, dy, dy, x, above, dx)
     _slopes(numbers, gamma, var, float(eps), vectors, sums, dgamma, dbeta)
     if not through_statistics:
         # A row of zeros stands for x.
         means[:] = _ZERO
-    _all_rows(_GRADIENTS, chunks, numbers, dy, x if through_statistics else vectors, above, vectors, sums, dx)
+    source = x if through_statistics else vectors
+    _all_rows(_GRADIENTS, numbers, memory, dy, dy, source, above, dx)
+
+
+def maps_sum_grad(
+    dy: Array,
+    more: Array,
+    x: Array,
+    pixels: int,
+    channels: int,
+    stride: int,
+    gamma: Array,
+    mean: Array,
+    var: Array,
+    eps: float,
+    y: Array,
+    dx: Array,
+    dgamma: Array,
+    dbeta: Array,
+    dshortcut: Array,
+) -> None:
+    """Compute the gradients of a normalisation by the batch to which a shortcut was added.
+
+    One pass sums the two terms of the gradient, takes it through ReLU, writes what goes on to the shortcut
+    and forms the sums; a second one writes `dx`.
+
+    Parameters
+    ----------
+    dy, more : ndarray of float32, 1-D
+        Memory of the two terms whose sum is the gradient of the result.
+    x : ndarray of float32, 1-D
+        Argument of the normalisation, as `dy`.
+    pixels, channels, stride : int
+        Pixels of all images, channels of a pixel, and floats from one pixel to the next: whole vectors.
+    gamma, mean, var : ndarray of float32, shape (channels,)
+        Scale, and the statistics that the forward pass used.
+    eps : float
+        Added to the variance.
+    y : ndarray of float32, 1-D
+        Where ReLU followed, its result, as `x`: the gradient passes but where y <= 0. Else of size 0.
+    dx : ndarray of float32, 1-D
+        Result, as `x`; it may be `dy`.
+    dgamma, dbeta : ndarray of float32, shape (channels,)
+        Results.
+    dshortcut : ndarray of float32, 1-D
+        Result, as `x`: the gradient behind ReLU. It may be `more`.
+    """
+    numbers = _numbers(pixels, stride)
+    memory, vectors, sums = _scratch(numbers, 4, _ZERO if y.size else _NEVER)
+    above = y if y.size else dy
+    vectors[: numbers[1]].reshape(-1, stride)[:, :channels] = mean
+    _all_rows(_WRITTEN_PRODUCTS, numbers, memory, dy, more, x, above, dshortcut)
+    _slopes(numbers, gamma, var, float(eps), vectors, sums, dgamma, dbeta)
+    vectors[-1] = _NEVER
+    _all_rows(_GRADIENTS, numbers, memory, dshortcut, dshortcut, x, dshortcut, dx)

@@ -16,7 +16,16 @@ from emoref_kernels.cpu.fused_tile import load_lanes, place_of, store_lanes
 from emoref_kernels.cpu.jit import jit
 from emoref_kernels.cpu.simd import INTERPRETED, LANES, broadcast, fma, multiply_add
 
-__all__ = ["GROUP", "LOOPS", "add_moments", "add_products", "write_gradients", "write_normalised"]
+__all__ = [
+    "GROUP",
+    "LOOPS",
+    "add_moments",
+    "add_products",
+    "write_gradients",
+    "write_normalised",
+    "write_products",
+    "write_sum",
+]
 
 GROUP = 4
 """Vectors that are treated side by side."""
@@ -114,68 +123,119 @@ def _add_moments(typingctx, x, x_start, rows, width, pivots, sums, sums_start):
     return types.void(x, x_start, rows, width, pivots, sums, sums_start), emit
 
 
+def _emit_normalised(
+    builder: Any, places: list[Any], rows: Any, width: Any, vectors: Any, floor: Any
+) -> None:
+    """Emit the loops that write y; `places` are those of y, of x and, where there is one, of the shortcut."""
+    target, *sources = places
+    factors = builder.gep(vectors, [width])
+    shifts = builder.gep(factors, [width])
+    floor = broadcast(builder, floor, LANES)
+
+    def body(column: Any, group: int) -> None:
+        kinds = [[_at(builder, p, column, v) for p in (vectors, factors, shifts)] for v in range(group)]
+        maps = [[load_lanes(builder, place) for place in each] for each in kinds]
+        with cgutils.for_range(builder, rows) as loop:
+            place = builder.add(builder.mul(loop.index, width), column)
+            for v, (centre, factor, shift) in enumerate(maps):
+                value, *added = (load_lanes(builder, _at(builder, source, place, v)) for source in sources)
+                value = multiply_add(builder, builder.fsub(value, centre), factor, shift)
+                for more in added:
+                    value = builder.fadd(value, more)
+                low = builder.fcmp_ordered("<=", value, floor)
+                store_lanes(builder, builder.select(low, floor, value), _at(builder, target, place, v))
+
+    _columns(builder, width, body)
+
+
 @intrinsic
 def _write_normalised(typingctx, y, x, start, rows, width, vectors, floor):
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        target, source = (place_of(context, builder, signature, args, i, args[2]) for i in (0, 1))
-        rows, width = args[3], args[4]
-        centres = place_of(context, builder, signature, args, 5)
-        factors = builder.gep(centres, [width])
-        shifts = builder.gep(factors, [width])
-        floor = broadcast(builder, args[6], LANES)
-
-        def body(column: Any, vectors: int) -> None:
-            places = [
-                [_at(builder, p, column, v) for p in (centres, factors, shifts)] for v in range(vectors)
-            ]
-            maps = [[load_lanes(builder, place) for place in each] for each in places]
-            with cgutils.for_range(builder, rows) as loop:
-                place = builder.add(builder.mul(loop.index, width), column)
-                for v, (centre, factor, shift) in enumerate(maps):
-                    value = load_lanes(builder, _at(builder, source, place, v))
-                    value = multiply_add(builder, builder.fsub(value, centre), factor, shift)
-                    low = builder.fcmp_ordered("<=", value, floor)
-                    store_lanes(builder, builder.select(low, floor, value), _at(builder, target, place, v))
-
-        _columns(builder, width, body)
+        places = [place_of(context, builder, signature, args, i, args[2]) for i in (0, 1)]
+        vectors = place_of(context, builder, signature, args, 5)
+        _emit_normalised(builder, places, args[3], args[4], vectors, args[6])
         return context.get_dummy_value()
 
     return types.void(y, x, start, rows, width, vectors, floor), emit
 
 
 @intrinsic
+def _write_sum(typingctx, y, x, shortcut, start, rows, width, vectors, floor):
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        places = [place_of(context, builder, signature, args, i, args[3]) for i in (0, 1, 2)]
+        vectors = place_of(context, builder, signature, args, 6)
+        _emit_normalised(builder, places, args[4], args[5], vectors, args[7])
+        return context.get_dummy_value()
+
+    return types.void(y, x, shortcut, start, rows, width, vectors, floor), emit
+
+
+def _emit_products(
+    builder: Any,
+    places: list[Any],
+    more: list[Any],
+    rows: Any,
+    width: Any,
+    centres: Any,
+    floor: Any,
+    sums: Any,
+) -> None:
+    """Emit the loops that sum; `places` are those of dy, x and y, `more` those of another dy and of g."""
+    gradient, source, result = places
+    second = builder.gep(sums, [width])
+    floor = broadcast(builder, floor, LANES)
+
+    def body(column: Any, group: int) -> None:
+        means = [load_lanes(builder, _at(builder, centres, column, v)) for v in range(group)]
+        totals = [cgutils.alloca_once_value(builder, _ZERO_VECTOR) for _ in range(2 * group)]
+        with cgutils.for_range(builder, rows) as loop:
+            place = builder.add(builder.mul(loop.index, width), column)
+            for v, mean in enumerate(means):
+                g, value, above = (
+                    load_lanes(builder, _at(builder, p, place, v)) for p in (gradient, source, result)
+                )
+                if more:
+                    g = builder.fadd(g, load_lanes(builder, _at(builder, more[0], place, v)))
+                g = _passing(builder, g, above, floor)
+                if more:
+                    store_lanes(builder, g, _at(builder, more[1], place, v))
+                total, products = totals[2 * v : 2 * v + 2]
+                builder.store(builder.fadd(builder.load(total), g), total)
+                deviation = builder.fsub(value, mean)
+                builder.store(multiply_add(builder, g, deviation, builder.load(products)), products)
+        for v in range(group):
+            for slot, target in zip(totals[2 * v : 2 * v + 2], (sums, second), strict=True):
+                value = builder.fpext(builder.load(slot), _WIDE)
+                _add_wide(builder, value, _at(builder, target, column, v))
+
+    _columns(builder, width, body)
+
+
+@intrinsic
 def _add_products(typingctx, dy, x, y, start, rows, width, vectors, floor, sums, sums_start):
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        gradient, source, result = (place_of(context, builder, signature, args, i, args[3]) for i in range(3))
-        rows, width = args[4], args[5]
+        places = [place_of(context, builder, signature, args, i, args[3]) for i in range(3)]
         centres = place_of(context, builder, signature, args, 6)
-        floor = broadcast(builder, args[7], LANES)
-        first = place_of(context, builder, signature, args, 8, args[9])
-        second = builder.gep(first, [width])
-
-        def body(column: Any, vectors: int) -> None:
-            means = [load_lanes(builder, _at(builder, centres, column, v)) for v in range(vectors)]
-            totals = [cgutils.alloca_once_value(builder, _ZERO_VECTOR) for _ in range(2 * vectors)]
-            with cgutils.for_range(builder, rows) as loop:
-                place = builder.add(builder.mul(loop.index, width), column)
-                for v, mean in enumerate(means):
-                    g, value, above = (
-                        load_lanes(builder, _at(builder, p, place, v)) for p in (gradient, source, result)
-                    )
-                    g = _passing(builder, g, above, floor)
-                    total, products = totals[2 * v : 2 * v + 2]
-                    builder.store(builder.fadd(builder.load(total), g), total)
-                    deviation = builder.fsub(value, mean)
-                    builder.store(multiply_add(builder, g, deviation, builder.load(products)), products)
-            for v in range(vectors):
-                for slot, target in zip(totals[2 * v : 2 * v + 2], (first, second), strict=True):
-                    value = builder.fpext(builder.load(slot), _WIDE)
-                    _add_wide(builder, value, _at(builder, target, column, v))
-
-        _columns(builder, width, body)
+        sums = place_of(context, builder, signature, args, 8, args[9])
+        _emit_products(builder, places, [], args[4], args[5], centres, args[7], sums)
         return context.get_dummy_value()
 
     return types.void(dy, x, y, start, rows, width, vectors, floor, sums, sums_start), emit
+
+
+@intrinsic
+def _write_products(typingctx, g, dy, more, x, y, start, rows, width, vectors, floor, sums, sums_start):
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        result, gradient, more, *others = (
+            place_of(context, builder, signature, args, i, args[5]) for i in range(5)
+        )
+        centres = place_of(context, builder, signature, args, 8)
+        sums = place_of(context, builder, signature, args, 10, args[11])
+        places = [gradient, *others]
+        _emit_products(builder, places, [more, result], args[6], args[7], centres, args[9], sums)
+        return context.get_dummy_value()
+
+    return types.void(g, dy, more, x, y, start, rows, width, vectors, floor, sums, sums_start), emit
 
 
 @intrinsic
@@ -241,6 +301,15 @@ def _normalised_loops(y, x, start, rows, width, vectors, floor):
 
 
 @jit()
+def _sum_loops(y, x, shortcut, start, rows, width, vectors, floor):
+    for i in range(rows * width):
+        j = i % width
+        value = fma(x[start + i] - vectors[j], vectors[width + j], vectors[2 * width + j])
+        value += shortcut[start + i]
+        y[start + i] = floor if value <= floor else value
+
+
+@jit()
 def _products_loops(dy, x, y, start, rows, width, vectors, floor, sums, sums_start):
     for j in range(width):
         total = products = _ZERO
@@ -251,6 +320,13 @@ def _products_loops(dy, x, y, start, rows, width, vectors, floor, sums, sums_sta
             products = fma(g, x[place] - vectors[j], products)
         sums[sums_start + j] += np.float64(total)
         sums[sums_start + width + j] += np.float64(products)
+
+
+@jit()
+def _written_products_loops(g, dy, more, x, y, start, rows, width, vectors, floor, sums, sums_start):
+    for place in range(start, start + rows * width):
+        g[place] = _ZERO if y[place] <= floor else dy[place] + more[place]
+    _products_loops(g, x, g, start, rows, width, vectors, np.float32(np.nan), sums, sums_start)
 
 
 @jit()
@@ -268,7 +344,9 @@ def _gradients_loops(dx, dy, x, x_step, y, start, rows, width, vectors, floor):
 LOOPS = {
     "add_moments": _moments_loops,
     "write_normalised": _normalised_loops,
+    "write_sum": _sum_loops,
     "add_products": _products_loops,
+    "write_products": _written_products_loops,
     "write_gradients": _gradients_loops,
 }
 """The plain-loop twin of each vector loop: its meaning. It takes rows of any width."""
@@ -287,11 +365,23 @@ It is the larger of (x - centre) factor + shift and the floor, where `vectors` h
 `width` values each. A NaN goes through.
 """
 
+write_sum: Any = _sum_loops if INTERPRETED else _write_sum
+"""``write_sum(y, x, shortcut, start, rows, width, vectors, floor)`` adds a shortcut on the way.
+
+y is the larger of (x - centre) factor + shift + shortcut and the floor.
+"""
+
 add_products: Any = _products_loops if INTERPRETED else _add_products
 """``add_products(dy, x, y, start, rows, width, vectors, floor, sums, sums_start)`` sums g and g (x - centre).
 
 g is 0 where y <= floor, else dy; the floor NaN lets all of dy through. The sums are added to doubles as by
 :data:`add_moments`.
+"""
+
+write_products: Any = _written_products_loops if INTERPRETED else _write_products
+"""``write_products(g, dy, more, x, y, start, rows, width, vectors, floor, sums, sums_start)`` writes g too.
+
+The gradient is dy + more here. `g` may be the memory of one of these.
 """
 
 write_gradients: Any = _gradients_loops if INTERPRETED else _write_gradients

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from emoref_kernels.cpu import pool
 from emoref_kernels.cpu.jit import jit
 from emoref_kernels.cpu.maps_pool_windows import add_shares, clear_run, hand_on, take_largest, take_mean
+from emoref_kernels.cpu.shares import keep_apart, share
 from emoref_kernels.cpu.simd import LANES
 
 __all__ = [
@@ -59,7 +60,7 @@ class Windows(NamedTuple):
 
 @jit(inline="always")
 def _windows(n):
-    """Return the NamedTuple that an array holds; one array makes a parallel kernel compile faster."""
+    """Return the NamedTuple that an array holds; workers take arrays only."""
     return Windows(
         n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8], n[9], n[10], n[11], n[12], n[13]
     )  # fmt: skip
@@ -95,9 +96,11 @@ def _row(numbers, p, image, i, a, x, scale, out):
 
 
 @jit()
-def _chunk(chunk, chunks, numbers, a, x, scale, out):
+def _chunk(chunk, chunks, numbers, _, a, x, out, _d, _e):
     """Do the task for a share of the rows of windows, or of the images for a gradient."""
+    keep_apart()
     p = _windows(numbers)
+    scale = np.float32(1.0 / (p.kernel_h * p.kernel_w))
     x_row, y_rows = p.x_w * p.width, p.y_h
     gradient = p.task in (_LARGEST_GRAD, _MEAN_GRAD)
     unit = y_rows if gradient else 1
@@ -117,12 +120,6 @@ def _chunk(chunk, chunks, numbers, a, x, scale, out):
         _row(numbers, p, image, i, a, x, scale, out)
 
 
-@jit(parallel=True)
-def _all_images(chunks, numbers, a, x, scale, out):
-    for chunk in numba.prange(chunks):
-        _chunk(np.int64(chunk), chunks, numbers, a, x, scale, out)
-
-
 def _run(
     task: int,
     a: Array,
@@ -140,9 +137,8 @@ def _run(
     numbers = np.array(
         Windows(task, images, x_h, x_w, width, *y_extents, *kernel, *stride, *padding, int(fresh)), np.int64
     )
-    scale = np.float32(1.0 / (kernel[0] * kernel[1]))
     units = images * y_extents[0] if task in (_LARGEST, _MEAN) else images
-    _all_images(min(numba.get_num_threads(), units), numbers, a, x, scale, out)
+    share(_chunk, min(numba.get_num_threads(), units), (numbers,), (a, x, out))
 
 
 # -------------------------------------------------------------------------------------------- functions

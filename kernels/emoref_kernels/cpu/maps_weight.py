@@ -8,13 +8,17 @@ image under one row of taps is a row of (s, c). A table says where both begin fo
 below the image are left out of the table. Else the rows of an image are copied between zeros, for some
 channels at a time (a "slice"): where there are zeros beside the image, or where pixels under a row of taps
 lie so far apart that they would crowd a few sets of the cache. Images of few channels have all taps of a
-pixel copied next to each other ("folded").
+pixel copied next to each other ("folded"), but for the commonest first layers, which have a kernel of their
+own (:mod:`~emoref_kernels.cpu.maps_weight_images`).
 
 The work is cut into units, bands of an image's rows or a few small images, and the units are dealt out to
 parts. Each part adds up its units in their order, in single precision; it is short, so that little is lost.
 Parts are added in their order. Where the gradient is small, they form a few groups with sums of their own,
 which the threads share. Where it is large, the threads share its rows and slices, and each takes its own
 through all parts. Every cut depends on the shapes alone, so the threads do not change a bit of the result.
+
+Functions with one caller become part of it before they are compiled; a chain of small ones is optimised as
+often as it is long, and takes three times as long to compile.
 """
 
 from typing import Any
@@ -25,17 +29,18 @@ from numpy.typing import NDArray
 
 from emoref_kernels.cpu.jit import jit
 from emoref_kernels.cpu.maps_weight_cuts import BLOCK, Plan, cut
+from emoref_kernels.cpu.maps_weight_images import image_weight_grad, is_first_layer
 from emoref_kernels.cpu.runs import add_strided, copy_run, copy_strided, fma_run
+from emoref_kernels.cpu.shares import keep_apart, share
 from emoref_kernels.cpu.simd import LANES, ROWS, VECTORS
 from emoref_kernels.cpu.simd_pixels import copy_vectors, multiply_pixels
-from emoref_kernels.cpu.winograd_cuts import workspace
+from emoref_kernels.cpu.winograd_cuts import ceil_div, workspace
 
 __all__ = ["direct_weight_grad", "maps_bias_grad"]
 
 _PLAN_NUMBERS = len(Plan._fields)
-_BIAS_PARTS = 16
 _BIAS_FLOATS = 8 * LANES
-"""Parts of the sum over pixels, and floats of neighbouring pixels that are added side by side in a part."""
+"""Floats of neighbouring pixels that are added side by side."""
 
 _BIAS_TERMS = 1024
 """Most values that are added in single precision."""
@@ -45,11 +50,11 @@ _ONE, _ZERO = np.float32(1), np.float32(0)
 
 @jit()
 def _unpack(n):
-    """Return the plan that an array holds; one array makes a parallel kernel compile faster."""
+    """Return the plan that an array holds: workers take arrays only."""
     return Plan(
         n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8], n[9], n[10], n[11], n[12], n[13], n[14], n[15],
         n[16], n[17], n[18], n[19], n[20], n[21], n[22], n[23], n[24], n[25], n[26], n[27], n[28], n[29],
-        n[30], n[31], n[32], n[33], n[34], n[35], n[36], n[37], n[38], n[39], n[40], n[41], n[42],
+        n[30], n[31], n[32], n[33], n[34], n[35], n[36], n[37], n[38], n[39], n[40], n[41], n[42], n[43],
     )  # fmt: skip
 
 
@@ -59,7 +64,7 @@ def _clear(values, start, count):
         values[i] = _ZERO
 
 
-@jit()
+@jit(inline="always")
 def _copy_image(plan, x, image, first, rows, channel, channels, scratch, start):
     """Copy rows of one image, `first` the one for scratch row 0, into scratch memory between zeros.
 
@@ -82,7 +87,7 @@ def _copy_image(plan, x, image, first, rows, channel, channels, scratch, start):
             copy_strided(scratch, place, x, source + j * plan.x_stride + whole, count - whole, 1)
 
 
-@jit()
+@jit(inline="always")
 def _fold(plan, images, rows, scratch, start):
     """Copy the values under all taps of each pixel of a unit next to each other, behind the scratch image.
 
@@ -100,15 +105,13 @@ def _fold(plan, images, rows, scratch, start):
                 target += plan.width
 
 
-@jit()
+@jit(inline="always")
 def _multiply_unit(
-    plan, numbers, places, images, first_row, rows, left, left_start, right, right_start, panels, vectors,
+    plan, numbers, images, first_row, rows, left, left_start, right, right_start, panels, vectors,
     sums, sums_start,
 ):  # fmt: skip
     """Add the products of one unit's pixels to the sums of one item."""
     tiles = (vectors + VECTORS - 1) // VECTORS
-    # Narrow tiles have more terms, and as many values in the first-level cache.
-    step = BLOCK * VECTORS // ((vectors + tiles - 1) // tiles)
     for block in range(plan.blocks):
         bounds = _PLAN_NUMBERS + 3 * block
         low = max(numbers[bounds] - first_row, 0)
@@ -116,17 +119,18 @@ def _multiply_unit(
         place = numbers[bounds + 2] + (low * plan.y_w if plan.bands > 1 else 0)
         target = sums_start + block * plan.panels * ROWS * plan.width
         count = images * (high - low) * plan.y_w
-        for k in range(0, count, step):
+        for k in range(0, count, BLOCK):
             for tile in range(tiles):
                 column = vectors * tile // tiles
+                left_step = 0 if tile else plan.left_step
                 multiply_pixels(
                     sums, target + column * LANES, plan.width, panels, left, left_start,
-                    right, right_start + column * LANES, places, place + k, min(step, count - k),
-                    step * plan.ahead, vectors * (tile + 1) // tiles - column,
+                    right, right_start + column * LANES, numbers, place + k, min(BLOCK, count - k),
+                    left_step, plan.right_step, vectors * (tile + 1) // tiles - column,
                 )  # fmt: skip
 
 
-@jit()
+@jit(inline="always")
 def _load_unit(plan, image, images, i, height, row, rows, column, columns, dy, x, scratch, start):
     """Copy what the products of one unit do not read in place."""
     if plan.copied:
@@ -143,8 +147,8 @@ def _load_unit(plan, image, images, i, height, row, rows, column, columns, dy, x
             copy_strided(scratch, target + p * plan.y_pixel, dy, source + p * plan.y_stride, rows, 1)
 
 
-@jit()
-def _sum_part(plan, numbers, places, part, item, dy, x, scratch, start, sums, sums_start):
+@jit(inline="always")
+def _sum_part(plan, numbers, part, item, dy, x, scratch, start, sums, sums_start):
     """Add up the units of one part for the rows and columns of one item."""
     slice_index, row_item = divmod(item, plan.row_items)
     row, column = row_item * plan.panels * ROWS, slice_index * plan.slice
@@ -167,7 +171,7 @@ def _sum_part(plan, numbers, places, part, item, dy, x, scratch, start, sums, su
         if plan.left_copied:
             left, left_start = scratch, start + plan.scratch_floats + plan.folded_floats
         _multiply_unit(
-            plan, numbers, places, images, i, height, left, left_start, right, right_start, panels, vectors,
+            plan, numbers, images, i, height, left, left_start, right, right_start, panels, vectors,
             sums, sums_start,
         )  # fmt: skip
 
@@ -175,6 +179,7 @@ def _sum_part(plan, numbers, places, part, item, dy, x, scratch, start, sums, su
 @jit()
 def _finish_rows(plan, item, groups, sums, sums_start, step, dw):
     """Add the groups of the rows of an item in their order, to the first, and write them as (c, r, s)."""
+    keep_apart()
     slice_index, row_item = divmod(item, plan.row_items)
     row, column = row_item * plan.panels * ROWS, slice_index * plan.slice
     columns = min(plan.slice, plan.columns - column)
@@ -204,8 +209,9 @@ def _finish_items(numbers, sums, dw):
 
 
 @jit()
-def _run_thread(thread, threads, numbers, places, dy, x, scratch, sums, dw):
+def _run_thread(thread, threads, numbers, _, dy, x, scratch, sums, dw):
     """Sum one thread's items, part by part; where they are whole, write them."""
+    keep_apart()
     plan = _unpack(numbers)
     items, start = plan.slices * plan.row_items, thread * plan.thread_floats
     _clear(scratch, start, plan.scratch_floats)
@@ -218,17 +224,11 @@ def _run_thread(thread, threads, numbers, places, dy, x, scratch, sums, dw):
             target, place = total, total_start
             if part > first:
                 target, place = scratch, own + (plan.item_floats if plan.shared else 0)
-            _sum_part(plan, numbers, places, part, item, dy, x, scratch, start, target, place)
+            _sum_part(plan, numbers, part, item, dy, x, scratch, start, target, place)
             if part > first:
                 fma_run(total, total_start, scratch, place, plan.item_floats, _ONE)
         if plan.shared:
-            _finish_rows(plan, item, 1, scratch, own, 0, dw)
-
-
-@jit(parallel=True)
-def _run(threads, numbers, places, dy, x, scratch, sums, dw):
-    for thread in numba.prange(threads):
-        _run_thread(np.int64(thread), threads, numbers, places, dy, x, scratch, sums, dw)
+            _finish_rows(plan, item, plan.groups, scratch, own, plan.item_floats, dw)
 
 
 def direct_weight_grad(
@@ -257,39 +257,30 @@ def direct_weight_grad(
     dw : ndarray of float32, shape (O, C, R, S)
         C-contiguous; written in full.
     """
+    if is_first_layer(x_stride, dy_stride, dw.shape[2:]):
+        image_weight_grad(dy, y_shape, dy_stride, x, x_shape, stride, padding, dw)
+        return
     how = tuple(x_shape), x_stride, tuple(y_shape), dy_stride, dw.shape[2:], tuple(stride), tuple(padding)
-    plan, numbers, places = cut(*how)
+    plan, numbers = cut(*how)
     items = plan.slices * plan.row_items * plan.groups
     threads = min(numba.get_num_threads(), items)
     scratch = workspace.array("weight scratch", threads * plan.thread_floats)
     sums = workspace.array("weight sums", 0 if plan.shared else items * plan.item_floats)
     out = dw.reshape(-1)
-    _run(threads, numbers, places, dy, x, scratch, sums, out)
+    share(_run_thread, threads, (numbers,), (dy, x, scratch, sums, out))
     if not plan.shared:
         _finish_items(numbers, sums, out)
 
 
 @jit()
-def _bias_part(part, parts, pixels, channels, stride, together, dy, sums, totals):
-    """Add up one part of the pixels, `together` of them side by side; sums of a few in float64, in order."""
-    start, count = part * together * stride, together * stride
-    for c in range(channels):
-        totals[part * channels + c] = 0.0
-    first, last = pixels * part // parts, pixels * (part + 1) // parts
-    for block in range(first, last, _BIAS_TERMS * together):
-        _clear(sums, start, count)
-        end = min(block + _BIAS_TERMS * together, last)
-        for p in range(block, end, together):
-            fma_run(sums, start, dy, p * stride, min(together, end - p) * stride, _ONE)
-        for p in range(together):
-            for c in range(channels):
-                totals[part * channels + c] += sums[start + p * stride + c]
-
-
-@jit(parallel=True)
-def _bias_parts(parts, pixels, channels, stride, together, dy, sums, totals):
-    for part in numba.prange(parts):
-        _bias_part(np.int64(part), parts, pixels, channels, stride, together, dy, sums, totals)
+def _bias_blocks(part, parts, numbers, _, dy, sums, _c, _d, _e):
+    """Add up blocks of pixels, groups of neighbours side by side."""
+    pixels, group, block = numbers[0], numbers[1], numbers[2]
+    for start in range(part * block, pixels, parts * block):
+        target = start // block * group
+        _clear(sums, target, group)
+        for place in range(start, min(start + block, pixels), group):
+            fma_run(sums, target, dy, place, min(group, pixels - place), _ONE)
 
 
 def maps_bias_grad(dy: NDArray[Any], y_shape: tuple[int, ...], dy_stride: int, db: NDArray[Any]) -> None:
@@ -306,10 +297,11 @@ def maps_bias_grad(dy: NDArray[Any], y_shape: tuple[int, ...], dy_stride: int, d
     db : ndarray of float32, shape (C,)
         Written in full.
     """
-    pixels, channels = y_shape[0] * y_shape[2] * y_shape[3], y_shape[1]
-    together = max(_BIAS_FLOATS // dy_stride, 1)
-    parts = max(min(_BIAS_PARTS, pixels // (16 * together)), 1)
-    sums = np.empty(parts * together * dy_stride, dtype=np.float32)
-    totals = np.empty(parts * channels, dtype=np.float64)
-    _bias_parts(parts, pixels, channels, dy_stride, together, dy, sums, totals)
-    db[:] = totals.reshape(parts, channels).sum(axis=0)
+    channels, values = y_shape[1], y_shape[0] * y_shape[2] * y_shape[3] * dy_stride
+    group = max(_BIAS_FLOATS // dy_stride, 1) * dy_stride
+    block = _BIAS_TERMS * group
+    blocks = ceil_div(values, block)
+    sums = np.empty((blocks, group // dy_stride, dy_stride), dtype=np.float32)
+    numbers = np.array((values, group, block), dtype=np.int64)
+    share(_bias_blocks, min(numba.get_num_threads(), blocks), (numbers,), (dy, sums.reshape(-1)))
+    db[:] = sums.sum(axis=(0, 1), dtype=np.float64)[:channels]

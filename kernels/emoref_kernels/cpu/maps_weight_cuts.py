@@ -37,15 +37,12 @@ _GROUP_FLOATS = 256 * 1024
 _CHAIN = 512
 """Most pixels of a part, where a row allows it: the more parts, the smaller the error."""
 
-_ITEM_PANELS = 16
+_ITEM_PANELS = 32
 _ENOUGH_ITEMS = 8
 """Panels of rows of an item, and items for which the threads share the product, not the sum."""
 
 _SLICE_VECTORS = 12
 """Widest slice of columns that are read in place: four of the widest tiles."""
-
-_AHEAD_FLOATS = 128
-"""Most floats of a pixel for which the next BLOCK of pixels is fetched while one is multiplied."""
 
 _TILE_CYCLES = 0, 11, 16, 24
 """Half cycles that a term takes in a tile of so many vectors; the narrowest waits for its operands."""
@@ -96,7 +93,8 @@ class Plan(NamedTuple):
     folded_floats: int
     left_floats: int
     thread_floats: int  # of all of a thread's memory
-    ahead: int  # floats from one pixel of the left operand to the next, if it is fetched ahead, or 0
+    left_step: int  # floats from one pixel to the next, if the left operand is fetched ahead, or 0
+    right_step: int
 
 
 class Cut(NamedTuple):
@@ -107,15 +105,13 @@ class Cut(NamedTuple):
     plan : Plan
         All of it.
     numbers : ndarray of int64, 1-D
-        The plan, then for each block its first and last row of pixels that meet the image, and where in
-        `places` they begin.
-    places : ndarray of int64, 1-D
-        For each block, the places of both operands for all pixels of a unit.
+        The plan; then for each block its first and last row of pixels that meet the image, and where its
+        places begin, counted in pairs; then for each block the places of both operands for all pixels of a
+        unit.
     """
 
     plan: Plan
     numbers: NDArray[Any]
-    places: NDArray[Any]
 
 
 def _tile_cycles(vectors: int) -> int:
@@ -229,14 +225,15 @@ def _make_plan(*arguments: Any) -> Plan:
     scratch = whole(unit_images * image, LANES) + LANES if e["copied"] else 0
     folded = unit_pixels * e["width"] + LANES if e["folded"] else 0
     left = whole(unit_pixels * e["y_pixel"], LANES) if e["left_copied"] else 0
-    left_stride = e["x_stride"] * e["stride_w"] if e["swapped"] else e["y_stride"]
+    x_step, y_step = e["x_stride"] * e["stride_w"], e["y_stride"]
+    left_step, right_step = (x_step, y_step) if e["swapped"] else (y_step, x_step)
     own_sums = item_floats * ((1 if shared else 0) + (1 if parts > groups else 0))
     return Plan(
         **e, image=image, panels=panels, row_items=row_items, shared=int(shared), groups=groups,
         parts=parts, units=units, unit_images=unit_images, band=band, bands=bands, item_floats=item_floats,
         scratch_floats=scratch, folded_floats=folded, left_floats=left,
         thread_floats=scratch + folded + left + own_sums,
-        ahead=left_stride if left_stride <= _AHEAD_FLOATS else 0,
+        left_step=0 if e["left_copied"] else left_step, right_step=0 if e["copied"] else right_step,
     )  # fmt: skip
 
 
@@ -274,15 +271,18 @@ def cut(
         (height, width).
     """
     plan = _make_plan(x_shape, x_stride, y_shape, y_stride, kernel, stride, padding)
-    bounds, places, first = [], [], 0
+    # Pairs begin at even places.
+    head = whole(len(plan) + 3 * plan.blocks, 2)
+    numbers, places, first = [*plan], [], head // 2
     for block in range(plan.blocks):
         # Rows of taps that lie above or below the image add nothing.
         low = min(max(ceil_div(padding[0] - block, stride[0]), 0), plan.y_h)
         high = max(min((plan.x_h - 1 + padding[0] - block) // stride[0] + 1, plan.y_h), low)
         if plan.folded:
             low, high = 0, plan.y_h
-        bounds += [low, high, first]
+        numbers += [low, high, first]
         table = _block_places(plan, block, *((low, high) if plan.bands == 1 else (0, plan.band)))
         places.append(table)
         first += table.size // 2
-    return Cut(plan, np.array((*plan, *bounds), dtype=np.int64), np.concatenate(places).astype(np.int64))
+    numbers += [0] * (head - len(numbers))
+    return Cut(plan, np.concatenate((np.array(numbers), *places)).astype(np.int64))

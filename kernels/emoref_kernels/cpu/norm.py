@@ -16,6 +16,7 @@ from numba import prange
 from numpy.typing import NDArray
 
 from emoref_kernels import layer_checks
+from emoref_kernels.cpu import elementwise
 from emoref_kernels.cpu.jit import jit
 
 Array = NDArray[Any]
@@ -131,15 +132,24 @@ def batch_norm(x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps
 
 
 def batch_norm_train(
-    x: Array, gamma: Array, beta: Array, eps: float = 1e-5, relu: bool = False
+    x: Array,
+    gamma: Array,
+    beta: Array,
+    eps: float = 1e-5,
+    relu: bool = False,
+    shortcut: Array | None = None,
 ) -> tuple[Array, Array, Array]:
     """Normalise with the batch's own statistics; see `emoref_kernels.reference.batch_norm_train`."""
-    layer_checks.check_batch_norm(x, {"gamma": gamma, "beta": beta}, batch_statistics=True, float64=False)
+    vectors = {"gamma": gamma, "beta": beta}
+    layer_checks.check_batch_norm(x, vectors, shortcut=shortcut, batch_statistics=True, float64=False)
     y = np.empty(x.shape, dtype=np.float32)
     mean, var = np.empty(x.shape[1], dtype=np.float32), np.empty(x.shape[1], dtype=np.float32)
     gamma, beta = np.ascontiguousarray(gamma), np.ascontiguousarray(beta)
-    floor = _ZERO if relu else _NO_FLOOR
+    floor = _ZERO if relu and shortcut is None else _NO_FLOOR
     _normalise_by_batch(_planes(x), gamma, beta, float(eps), floor, _planes(y), mean, var)
+    if shortcut is not None:
+        y = elementwise.add(y, shortcut)
+        y = elementwise.relu(y) if relu else y
     return y, mean, var
 
 
@@ -151,11 +161,33 @@ def batch_norm_train_grad(
     var: Array,
     eps: float = 1e-5,
     y: Array | None = None,
+    reuse: bool = False,
 ) -> tuple[Array, Array, Array]:
     """Return the gradients of ``batch_norm_train``; see `emoref_kernels.reference.batch_norm_train_grad`."""
     vectors = {"gamma": gamma, "mean": mean, "var": var}
     layer_checks.check_batch_norm(x, vectors, dy, y, batch_statistics=True, float64=False)
     return _all_gradients(dy, x, gamma, mean, var, eps, y, through_statistics=True)
+
+
+def batch_norm_sum_grad(
+    dy: Array,
+    x: Array,
+    gamma: Array,
+    mean: Array,
+    var: Array,
+    eps: float = 1e-5,
+    y: Array | None = None,
+    more: Array | None = None,
+    reuse: bool = False,
+) -> tuple[Array, Array, Array, Array]:
+    """Return the gradients with a shortcut; see `emoref_kernels.reference.batch_norm_sum_grad`."""
+    vectors = {"gamma": gamma, "mean": mean, "var": var}
+    layer_checks.check_batch_norm(x, vectors, dy, y, more=more, batch_statistics=True, float64=False)
+    if more is not None:
+        dy = elementwise.add(dy, more)
+    if y is not None:
+        dy = elementwise.relu_grad(dy, y)
+    return *_all_gradients(dy, x, gamma, mean, var, eps, None, through_statistics=True), dy
 
 
 def batch_norm_grad(

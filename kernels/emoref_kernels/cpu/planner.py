@@ -15,7 +15,16 @@ from typing import NamedTuple
 
 from emoref_kernels.cpu.simd import LANES, ROWS
 
-__all__ = ["DEPTHWISE", "DIRECT", "MODES", "SCATTER", "Technique", "plan_convolution", "plan_input_grad"]
+__all__ = [
+    "DEPTHWISE",
+    "DIRECT",
+    "MAPS",
+    "MODES",
+    "SCATTER",
+    "Technique",
+    "plan_convolution",
+    "plan_input_grad",
+]
 
 MODES = ("fast", "exact")
 """Modes of the back end; the first is the default."""
@@ -25,6 +34,9 @@ DEPTHWISE = "depthwise"
 
 DIRECT = "direct"
 """Name of the technique for every shape: the sliding product, or the product of pixels."""
+
+MAPS = "maps"
+"""Name of the technique by which planes are convolved as channels-last maps, a few images at a time."""
 
 SCATTER = "scatter"
 """Name of the technique by which output pixels hand their gradient to the input pixels they saw."""
@@ -40,6 +52,9 @@ _LARGEST_SHARE = 1.0
 
 _OUTPUTS = {"fast": (4, 2), "exact": (2,)}
 _LEAST_CHANNELS = 16
+
+_LEAST_OF_MAPS = 8
+"""Fewest channels, and filters, for which maps are worth being made of planes: half of a vector is used."""
 
 
 class Technique(NamedTuple):
@@ -103,6 +118,8 @@ def plan_convolution(
         if groups == channels == filters and regular:
             return Technique(DEPTHWISE, "3x3 filters of one channel each")
         return Technique(DIRECT, f"{groups} groups")
+    if stride != (1, 1) and kernel != (1, 1) and min(channels, filters) >= _LEAST_OF_MAPS:
+        return Technique(MAPS, f"the stride is {stride[0]}x{stride[1]}")
     if kernel not in ((3, 3), (5, 5)):
         return Technique(DIRECT, f"the kernel is {kernel[0]}x{kernel[1]}, neither 3x3 nor 5x5")
     if stride != (1, 1):
@@ -182,7 +199,7 @@ def plan_input_grad(
         technique = plan_convolution(channels, filters, own, kernel, stride, padding, groups, mode)
     else:
         technique = plan_convolution(filters, channels, extents, kernel, stride, padding, groups, mode)
-    if technique.name != DIRECT or groups > 1:
+    if technique.name != DIRECT or groups > 1 or (kernel == (1, 1) and max(padding) == 0):
         return technique
     depth, width = _whole(filters, 4), _whole(kernel[1] * channels, LANES)
     scattered = outputs[0] * outputs[1] * depth * kernel[0] * width

@@ -185,7 +185,8 @@ def max_pool2d(x: Array, kernel: PairLike, stride: PairLike | None = None, paddi
     windows = checks.check_pool2d(x, kernel, stride, padding, float64=False)
     y = np.empty(windows.y_shape, dtype=np.float32)
     if _is_two_by_two(windows):
-        max_pool_planes(x.shape[0] * x.shape[1], *x.shape[2:], flat(x), y.reshape(-1))
+        batch, channels, height, width = x.shape
+        max_pool_planes(batch * channels, height, width, flat(x), y.reshape(-1))
         return y
     _max_pool(_planes(x), windows.kernel, windows.stride, windows.padding, _planes(y))
     return y
@@ -198,8 +199,8 @@ def max_pool2d_grad(
     windows = checks.check_max_pool2d_grad(dy, x, kernel, stride, padding, float64=False)
     if _is_two_by_two(windows):
         dx = np.empty(x.shape, dtype=np.float32)
-        planes = x.shape[0] * x.shape[1]
-        max_pool_grad_planes(planes, *x.shape[2:], flat(dy), flat(x), dx.reshape(-1))
+        batch, channels, height, width = x.shape
+        max_pool_grad_planes(batch * channels, height, width, flat(dy), flat(x), dx.reshape(-1))
         return dx
     dx = np.zeros(x.shape, dtype=np.float32)
     _max_pool_grad(_planes(dy), _planes(x), windows.kernel, windows.stride, windows.padding, _planes(dx))

@@ -12,9 +12,11 @@ import numpy as np
 from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
+from numpy.typing import NDArray
 
 from emoref_kernels.cpu.jit import jit
 from emoref_kernels.cpu.runs import emit_run
+from emoref_kernels.cpu.shares import keep_apart, share
 from emoref_kernels.cpu.simd import INTERPRETED
 
 __all__ = ["LOOPS", "max_pool_grad_planes", "max_pool_grad_row", "max_pool_planes", "max_pool_row"]
@@ -100,10 +102,10 @@ def _max_pool_grad_row(typingctx, dx, dx_start, dy, dy_start, x, x_start, x_row,
             pointer = builder.gep(gradient, [index])
             value = builder.load(builder.bitcast(pointer, kind.as_pointer()), align=4)
             place = builder.shl(index, ir.Constant(_INT, 1))
-            shares = builder.select(below, zero, value), builder.select(below, value, zero)
+            portions = builder.select(below, zero, value), builder.select(below, value, zero)
             rights = right_above, right_below
-            for row, right, share in zip((target, target_lower), rights, shares, strict=True):
-                even, odd = builder.select(right, zero, share), builder.select(right, share, zero)
+            for row, right, portion in zip((target, target_lower), rights, portions, strict=True):
+                even, odd = builder.select(right, zero, portion), builder.select(right, portion, zero)
                 _store_pairs(builder, even, odd, builder.gep(row, [place]), width)
 
         emit_run(builder, args[7], body, repeatable=True)
@@ -153,23 +155,31 @@ The other pixels of the windows get 0; `dx` has rows as long as those of `x`.
 """
 
 
-@jit(parallel=True)
-def max_pool_planes(planes, height, width, x, y):
-    """Pool planes of `height` by `width`; what fills no window is left out."""
+@jit()
+def _pool_planes(chunk, chunks, n, _, x, y, _c, _d, _e):
+    """Pool a run of planes."""
+    keep_apart()
+    planes, height, width = n[0], n[1], n[2]
     rows, columns = height // 2, width // 2
-    for index in numba.prange(planes):
-        plane = np.int64(index)
+    for plane in range(planes * chunk // chunks, planes * (chunk + 1) // chunks):
         for i in range(rows):
             source = (plane * height + 2 * i) * width
             max_pool_row(y, (plane * rows + i) * columns, x, source, width, columns)
 
 
-@jit(parallel=True)
-def max_pool_grad_planes(planes, height, width, dy, x, dx):
-    """Hand the gradient of pooled planes to the winners; what fills no window gets 0."""
+def max_pool_planes(planes: int, height: int, width: int, x: NDArray[Any], y: NDArray[Any]) -> None:
+    """Pool planes of `height` by `width`; what fills no window is left out."""
+    numbers = np.array((planes, height, width), np.int64)
+    share(_pool_planes, min(numba.get_num_threads(), planes), (numbers,), (x, y))
+
+
+@jit()
+def _grad_planes(chunk, chunks, n, _, dy, x, dx, _d, _e):
+    """Hand the gradient of a run of pooled planes to the winners."""
+    keep_apart()
+    planes, height, width = n[0], n[1], n[2]
     rows, columns = height // 2, width // 2
-    for index in numba.prange(planes):
-        plane = np.int64(index)
+    for plane in range(planes * chunk // chunks, planes * (chunk + 1) // chunks):
         for i in range(rows):
             place = (plane * height + 2 * i) * width
             max_pool_grad_row(dx, place, dy, (plane * rows + i) * columns, x, place, width, columns)
@@ -179,3 +189,11 @@ def max_pool_grad_planes(planes, height, width, dy, x, dx):
         if height % 2:
             for j in range(width):
                 dx[(plane * height + height - 1) * width + j] = 0.0
+
+
+def max_pool_grad_planes(
+    planes: int, height: int, width: int, dy: NDArray[Any], x: NDArray[Any], dx: NDArray[Any]
+) -> None:
+    """Hand the gradient of pooled planes to the winners; what fills no window gets 0."""
+    numbers = np.array((planes, height, width), np.int64)
+    share(_grad_planes, min(numba.get_num_threads(), planes), (numbers,), (dy, x, dx))

@@ -27,8 +27,11 @@ _INT = ir.IntType(64)
 _VECTOR = ir.VectorType(ir.FloatType(), LANES)
 _FLOATS = types.Array(types.float32, 1, "C")
 _INTS = types.Array(types.int64, 1, "C")
+_LINE = 16
+"""Floats of a line of the caches."""
+
 _SIGNATURE = types.void(
-    _FLOATS, types.int64, types.int64, _FLOATS, types.int64, _FLOATS, types.int64, _INTS, *[types.int64] * 3
+    _FLOATS, types.int64, types.int64, _FLOATS, types.int64, _FLOATS, types.int64, _INTS, *[types.int64] * 4
 )
 
 
@@ -36,7 +39,7 @@ def _vector(builder: Any, pointer: Any, index: int) -> Any:
     return builder.bitcast(builder.gep(pointer, [ir.Constant(_INT, index * LANES)]), _VECTOR.as_pointer())
 
 
-def _prefetch(builder: Any, pointer: Any) -> None:
+def prefetch(builder: Any, pointer: Any) -> None:
     """Emit a request to bring a line into the second-level cache; it may lie anywhere."""
     byte = ir.IntType(8).as_pointer()
     number = ir.IntType(32)
@@ -47,7 +50,11 @@ def _prefetch(builder: Any, pointer: Any) -> None:
 
 
 def _emit(vectors: int, context: Any, builder: Any, signature: Any, args: Any) -> Any:
-    """Emit one tile; the arguments are those of :func:`multiply_pixels_loops` but the panels and vectors."""
+    """Emit one tile.
+
+    The arguments are those of :func:`multiply_pixels_loops` up to the number of terms, without the panels;
+    then what is fetched ahead in the first term, as an address, and its distance from term to term.
+    """
 
     def place(position: int, start: Any) -> Any:
         array = context.make_array(signature.args[position])(context, builder, args[position])
@@ -61,6 +68,7 @@ def _emit(vectors: int, context: Any, builder: Any, signature: Any, args: Any) -
     cells = [(row, vector) for row in range(ROWS) for vector in range(vectors)]
     before = [builder.load(_vector(builder, c_rows[row], vector), align=4) for row, vector in cells]
 
+    first_fetched = builder.inttoptr(args[10], ir.FloatType().as_pointer())
     from_block = builder.block
     loop_block = builder.function.append_basic_block("pixels.loop")
     end_block = builder.function.append_basic_block("pixels.end")
@@ -68,20 +76,23 @@ def _emit(vectors: int, context: Any, builder: Any, signature: Any, args: Any) -
 
     builder.position_at_end(loop_block)
     k = builder.phi(_INT)
+    fetched = builder.phi(first_fetched.type)
     sums = [builder.phi(_VECTOR) for _ in cells]
     pair = builder.gep(table, [builder.shl(k, ir.Constant(_INT, 1))])
     a_row = builder.gep(a_pointer, [builder.load(pair)])
     b_row = builder.gep(b_pointer, [builder.load(builder.gep(pair, [ir.Constant(_INT, 1)]))])
-    _prefetch(builder, builder.gep(a_row, [args[10]]))
+    prefetch(builder, fetched)
     b_values = [builder.load(_vector(builder, b_row, vector), align=4) for vector in range(vectors)]
     updated = []
     for row in range(ROWS):
         a_value = broadcast(builder, builder.load(builder.gep(a_row, [ir.Constant(_INT, row)])), LANES)
         for vector in range(vectors):
             updated.append(multiply_add(builder, a_value, b_values[vector], sums[row * vectors + vector]))
-    next_k = builder.add(k, ir.Constant(_INT, 1))
+    next_k, next_fetched = builder.add(k, ir.Constant(_INT, 1)), builder.gep(fetched, [args[11]])
     k.add_incoming(ir.Constant(_INT, 0), from_block)
     k.add_incoming(next_k, loop_block)
+    fetched.add_incoming(first_fetched, from_block)
+    fetched.add_incoming(next_fetched, loop_block)
     for phi, first, value in zip(sums, before, updated, strict=True):
         phi.add_incoming(first, from_block)
         phi.add_incoming(value, loop_block)
@@ -94,18 +105,27 @@ def _emit(vectors: int, context: Any, builder: Any, signature: Any, args: Any) -
 
 
 @intrinsic
-def _tile_1(typingctx, c, c_start, c_stride, a, a_start, b, b_start, places, first, count, ahead):
+def _tile_1(typingctx, c, c_start, c_stride, a, a_start, b, b_start, places, first, count, fetched, step):
     return _SIGNATURE, partial(_emit, 1)
 
 
 @intrinsic
-def _tile_2(typingctx, c, c_start, c_stride, a, a_start, b, b_start, places, first, count, ahead):
+def _tile_2(typingctx, c, c_start, c_stride, a, a_start, b, b_start, places, first, count, fetched, step):
     return _SIGNATURE, partial(_emit, 2)
 
 
 @intrinsic
-def _tile_3(typingctx, c, c_start, c_stride, a, a_start, b, b_start, places, first, count, ahead):
+def _tile_3(typingctx, c, c_start, c_stride, a, a_start, b, b_start, places, first, count, fetched, step):
     return _SIGNATURE, partial(_emit, 3)
+
+
+@intrinsic
+def _address(typingctx, values, place):
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        return builder.ptrtoint(builder.gep(data, [args[1]]), _INT)
+
+    return types.int64(_FLOATS, types.int64), emit
 
 
 @intrinsic
@@ -137,7 +157,7 @@ copy_vectors: Any = copy_vectors_loops if INTERPRETED else _copy_vectors
 
 @jit()
 def multiply_pixels_loops(
-    c, c_start, c_stride, panels, a, a_start, b, b_start, places, first, count, ahead, vectors
+    c, c_start, c_stride, panels, a, a_start, b, b_start, places, first, count, a_step, b_step, vectors
 ):
     """Multiply a stack of tiles in plain loops: the meaning of :func:`multiply_pixels`.
 
@@ -161,8 +181,9 @@ def multiply_pixels_loops(
         Places of both operands, term by term.
     first, count : int
         First term, and number of terms, at least 1.
-    ahead : int
-        So far behind the values of `a` in use, others are brought near for a later call.
+    a_step, b_step : int
+        Distance of the terms in `a` and `b`, if all places are alike, or nearly so. Then the values of the
+        next `count` terms are brought near. 0 if this is of no use.
     vectors : int
         Width of the tiles in vectors, 1 to 3.
     """
@@ -177,20 +198,29 @@ def multiply_pixels_loops(
 
 @jit()
 def multiply_pixels(
-    c, c_start, c_stride, panels, a, a_start, b, b_start, places, first, count, ahead, vectors
+    c, c_start, c_stride, panels, a, a_start, b, b_start, places, first, count, a_step, b_step, vectors
 ):
     """Multiply a stack of tiles in registers; :func:`multiply_pixels_loops` says what each argument is.
 
     Nothing checks the places: all rows of all panels and all vectors * LANES columns are read and written.
     """
+    # One line of each term in a call: those of the left operand first, as far as there are calls.
+    a_lines = (panels * ROWS + _LINE - 1) // _LINE if a_step else 0
+    b_lines = (vectors * LANES + _LINE - 1) // _LINE
     for panel in range(panels):
         c_place, a_place = c_start + panel * ROWS * c_stride, a_start + panel * ROWS
-        if vectors == 1:
-            _tile_1(c, c_place, c_stride, a, a_place, b, b_start, places, first, count, ahead)
-        elif vectors == 2:
-            _tile_2(c, c_place, c_stride, a, a_place, b, b_start, places, first, count, ahead)
+        if panel < a_lines:
+            step, line = a_step, a_start + places[2 * first] + count * a_step + panel * _LINE
+            fetched = _address(a, line)
         else:
-            _tile_3(c, c_place, c_stride, a, a_place, b, b_start, places, first, count, ahead)
+            step, line = b_step, b_start + places[2 * first + 1] + count * b_step
+            fetched = _address(b, line + min(panel - a_lines, b_lines - 1) * _LINE)
+        if vectors == 1:
+            _tile_1(c, c_place, c_stride, a, a_place, b, b_start, places, first, count, fetched, step)
+        elif vectors == 2:
+            _tile_2(c, c_place, c_stride, a, a_place, b, b_start, places, first, count, fetched, step)
+        else:
+            _tile_3(c, c_place, c_stride, a, a_place, b, b_start, places, first, count, fetched, step)
 
 
 if INTERPRETED:

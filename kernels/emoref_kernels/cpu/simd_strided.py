@@ -29,6 +29,7 @@ __all__ = [
     "multiply_rows_loops",
     "multiply_tall",
     "multiply_tall_loops",
+    "multiply_turned",
 ]
 
 DEPTH_STEP = 4
@@ -269,6 +270,31 @@ multiply_tall: Any = multiply_tall_loops if INTERPRETED else _tall
 """TALL_ROWS rows by one vector; :func:`multiply_tall_loops` says what each argument is."""
 
 
+@jit(inline="always")
+def _turned_compiled(
+    c, c_start, c_stride, a, a_start, a_stride, b, b_start, b_stride, k_count, accumulate, vectors
+):
+    if vectors == 1:
+        _turned_1(c, c_start, c_stride, a, a_start, a_stride, b, b_start, b_stride, k_count, accumulate)
+    elif vectors == 2:
+        _turned_2(c, c_start, c_stride, a, a_start, a_stride, b, b_start, b_stride, k_count, accumulate)
+    else:
+        _turned_3(c, c_start, c_stride, a, a_start, a_stride, b, b_start, b_stride, k_count, accumulate)
+
+
+@jit()
+def _turned_interpreted(
+    c, c_start, c_stride, a, a_start, a_stride, b, b_start, b_stride, k_count, accumulate, vectors
+):
+    multiply_rows_loops(
+        c, c_start, c_stride, a, a_start, a_stride, b, b_start, b_stride, k_count, accumulate, 1, vectors
+    )
+
+
+multiply_turned: Any = _turned_interpreted if INTERPRETED else _turned_compiled
+"""As :func:`multiply_rows` with `transposed`, compiled into its caller."""
+
+
 @jit()
 def multiply_rows(
     c, c_start, c_stride, a, a_start, a_stride, b, b_start, b_stride, k_count, accumulate, transposed, vectors
@@ -278,12 +304,9 @@ def multiply_rows(
     Nothing checks the places: all ROWS rows and all vectors * LANES columns are read and written.
     """
     if transposed:
-        if vectors == 1:
-            _turned_1(c, c_start, c_stride, a, a_start, a_stride, b, b_start, b_stride, k_count, accumulate)
-        elif vectors == 2:
-            _turned_2(c, c_start, c_stride, a, a_start, a_stride, b, b_start, b_stride, k_count, accumulate)
-        else:
-            _turned_3(c, c_start, c_stride, a, a_start, a_stride, b, b_start, b_stride, k_count, accumulate)
+        multiply_turned(
+            c, c_start, c_stride, a, a_start, a_stride, b, b_start, b_stride, k_count, accumulate, vectors
+        )
     else:
         multiply_plain(
             c, c_start, c_stride, a, a_start, a_stride, b, b_start, b_stride, k_count, accumulate, vectors

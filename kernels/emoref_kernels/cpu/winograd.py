@@ -12,6 +12,7 @@ alone, as a chain of multiply-adds over the channels. Only the gradient of the f
 tiles; it is cut by the shapes alone.
 """
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numba
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emoref_kernels.cpu.jit import jit
+from emoref_kernels.cpu.shares import keep_apart, share
 from emoref_kernels.cpu.simd import LANES, ROWS
 from emoref_kernels.cpu.winograd_blocks import (
     Grid,
@@ -40,15 +42,17 @@ _TOGETHER_SUMS = 192 * 1024
 """The same for the sums of their gradient, of which each part has its own: 768 KB."""
 
 _BLOCK_FLOATS = 320 * 1024
-"""Floats of a thread's transformed tiles, about as many as fit into the second-level cache: 1.25 MB."""
+"""Floats of a thread's transformed tiles with F(4x4), about as many as the second-level cache holds: 1.25 MB.
+
+F(2x2) goes through four times as many tiles, and is faster by a tenth where half as many floats stay in
+the cache.
+"""
 
 _PHASE_FLOATS = 1024 * 1024, 16 * 1024 * 1024
 """Least and most floats of all transformed tiles where the steps follow one another: 4 and 64 MB."""
 
 _PARTS = 16
 """Parts of the sum over tiles, each with sums of its own, where these are small."""
-
-_NONE = np.zeros(0, dtype=np.float32)
 
 
 def _phase_floats(filter_floats: int) -> int:
@@ -68,14 +72,19 @@ class Work(NamedTuple):
     block: int  # that block
     parts: int  # sums that are independent: the blocks of a convolution, or parts of a gradient
     gradient: int  # 1 for the gradient of the filters
-    pixel_size: int  # floats of each thread's pixels,
-    v_size: int  # of its transformed images,
-    t_size: int  # of its products, or transformed gradients: 0 where the threads share these,
-    w_size: int  # and of each part's sums
+    pixel_size: int  # floats of each thread's pixels, which come first in the common memory
+    v_first: int  # where the transformed images begin,
+    v_size: int  # and floats of each thread's: 0 where the threads share them
+    t_first: int  # the same for products, or transformed gradients
+    t_size: int
+    w_size: int  # floats of each part's sums
     w_step: int  # floats from one position of the filters, or their sums, to the next
 
 
-@jit()
+# Functions with a single caller are copied into it: each compiled one is compiled again within its callers.
+
+
+@jit(inline="always")
 def _step_items(step, work, grid, source, result, units):
     """Return the number of independent items of a step for a block."""
     if step == _LOAD:
@@ -86,32 +95,32 @@ def _step_items(step, work, grid, source, result, units):
     return units * result.chunks
 
 
-@jit()
-def _load_item(step, item, grid, source, result, first, units, x, dy, pixels, v, v_start, t, t_start):
+@jit(inline="always")
+def _load_item(step, item, grid, source, result, first, units, x, dy, pixels, memory, v_start, t_start):
     """Transform one unit of the images, or of the gradient."""
-    side, tensor, target, start = source, x, v, v_start
+    side, tensor, start = source, x, v_start
     if step == _LOAD_GRADIENT:
-        side, tensor, target, start = result, dy, t, t_start
+        side, tensor, start = result, dy, t_start
     slot, chunk = divmod(item, side.chunks)
     last = 1 if slot == units - 1 else 0
     forward = 1 if step == _LOAD else 0
-    load_unit(grid, side, tensor, first + slot, slot, last, chunk, forward, pixels, target, start)
+    load_unit(grid, side, tensor, first + slot, slot, last, chunk, forward, pixels, memory, start)
 
 
-@jit()
-def _multiply_item(item, work, grid, source, result, units, v, v_start, t, t_start, w, w_start, accumulate):
+@jit(inline="always")
+def _multiply_item(item, work, grid, source, result, units, memory, v_start, t_start, w, w_start, accumulate):
     """Multiply the matrices of one position in one tile of columns."""
     tiles = (units * grid.unit_tiles + ROWS - 1) // ROWS * ROWS
     if work.gradient:
         p, column_tile = divmod(item, column_tiles(source.depth))
-        a, b, c = t, v, w
+        a, b, c = memory, memory, w
         rows, columns, depth = result.depth, source.depth, tiles
         a_place, b_place = t_start + p * result.step, v_start + p * source.step
         c_place = w_start + p * work.w_step
         a_row, b_row, c_row = result.row, source.row, source.depth
     else:
         p, column_tile = divmod(item, column_tiles(result.depth))
-        a, b, c = v, w, t
+        a, b, c = memory, w, memory
         rows, columns, depth = tiles, result.depth, source.depth
         a_place, b_place, c_place = v_start + p * source.step, p * work.w_step, t_start + p * result.step
         a_row, b_row, c_row = source.row, 0, result.row
@@ -121,22 +130,27 @@ def _multiply_item(item, work, grid, source, result, units, v, v_start, t, t_sta
     )  # fmt: skip
 
 
-@jit()
+@jit(inline="always")
 def _unpack(numbers):
     """Return the descriptions of a pass from the array that holds them one after the other."""
     n = numbers
-    work = Work(n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8], n[9], n[10])
-    grid = Grid(n[11], n[12], n[13], n[14], n[15], n[16], n[17], n[18], n[19], n[20], n[21])
-    source = Side(n[22], n[23], n[24], n[25], n[26], n[27], n[28], n[29], n[30], n[31], n[32], n[33])
-    result = Side(n[34], n[35], n[36], n[37], n[38], n[39], n[40], n[41], n[42], n[43], n[44], n[45])
+    work = Work(n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8], n[9], n[10], n[11], n[12])
+    grid = Grid(n[13], n[14], n[15], n[16], n[17], n[18], n[19], n[20], n[21], n[22], n[23])
+    source = Side(n[24], n[25], n[26], n[27], n[28], n[29], n[30], n[31], n[32], n[33], n[34], n[35])
+    result = Side(n[36], n[37], n[38], n[39], n[40], n[41], n[42], n[43], n[44], n[45], n[46], n[47])
     return work, grid, source, result
 
 
 @jit()
-def _run_thread(thread, threads, numbers, x, dy, pixels, v, t, w, bias, y):
-    """Do one thread's share of a pass."""
+def _pass_part(thread, threads, numbers, _, x, other, memory, w, bias):
+    """Do one thread's part of a pass; `other` is the result of a convolution, or the gradient of its output.
+
+    There is this one function for all passes: whatever is in it is compiled once.
+    """
+    keep_apart()
     work, grid, source, result = _unpack(numbers)
-    v_start, t_start = thread * work.v_size, thread * work.t_size
+    pixels = memory[thread * work.pixel_size : (thread + 1) * work.pixel_size]
+    v_start, t_start = work.v_first + thread * work.v_size, work.t_first + thread * work.t_size
     first_part, last_part = (0, 1) if work.shared else (thread, work.parts)
     for part in range(first_part, last_part, threads):
         first_block = work.block if work.shared else grid.blocks * part // work.parts
@@ -154,50 +168,113 @@ def _run_thread(thread, threads, numbers, x, dy, pixels, v, t, w, bias, y):
                 for item in range(first_item, last_item):
                     if step == _MULTIPLY:
                         _multiply_item(
-                            item, work, grid, source, result, units, v, v_start, t, t_start, w,
+                            item, work, grid, source, result, units, memory, v_start, t_start, w,
                             part * work.w_size, accumulate if work.gradient else 0,
                         )  # fmt: skip
                     elif step == _STORE:
                         slot, chunk = divmod(item, result.chunks)
-                        store_unit(grid, result, t, t_start, first + slot, slot, chunk, bias, pixels, y)
+                        store_unit(
+                            grid, result, memory, t_start, first + slot, slot, chunk, bias, pixels, other
+                        )
                     else:
                         _load_item(
-                            step, item, grid, source, result, first, units, x, dy, pixels, v, v_start, t,
-                            t_start,
+                            step, item, grid, source, result, first, units, x, other, pixels, memory,
+                            v_start, t_start,
                         )  # fmt: skip
 
 
-@jit(parallel=True)
-def _run(threads, numbers, pixel_size, x, dy, pixels, v, t, w, bias, y):
-    """Do a pass.
+class Plan(NamedTuple):
+    """How one convolution, or gradient of filters, is computed; the shapes and the threads alone decide."""
 
-    There is this one parallel kernel for all of them, and its numbers come in one array: a parallel loop is
-    compiled several times over, the longer the more arguments it has.
+    passes: tuple[tuple[int, NDArray[Any]], ...]  # their numbers of threads, and what these are told
+    memory: int  # floats of pixels and transformed tiles
+    parts: int  # of the sum of a gradient,
+    sums: int  # and floats of them all
+
+
+def _plan_of(work: Work, last_step: int, threads: int, grid: Grid, sides: tuple[Side, Side]) -> Plan:
+    """Give a pass over the blocks memory; where the threads share the blocks, make it a pass for each step.
+
+    Memory holds pixels, then transformed tiles of both sides, of each thread or common to all.
     """
-    for index in numba.prange(threads):
-        thread = np.int64(index)
-        own = pixels[thread * pixel_size : (thread + 1) * pixel_size]
-        _run_thread(thread, threads, numbers, x, dy, own, v, t, w, bias, y)
+    positions, count = (grid.outputs + 2) ** 2, threads if work.shared else min(threads, work.parts)
+    v_floats, t_floats = positions * sides[0].step, positions * sides[1].step
+    copies = 1 if work.shared else count
+    v_first = threads * work.pixel_size
+    t_first = v_first + copies * v_floats
+    v_size, t_size = (0, 0) if work.shared else (v_floats, t_floats)
+    work = work._replace(v_first=v_first, v_size=v_size, t_first=t_first, t_size=t_size, last_step=last_step)
+    all_work = [work]
+    if work.shared:
+        steps = [step for step in range(last_step) if step != _LOAD_GRADIENT or work.gradient]
+        all_work = [
+            work._replace(first_step=step, last_step=step + 1, block=block)
+            for block in range(grid.blocks)
+            for step in steps
+        ]
+    passes = tuple((count, np.array((*one, *grid, *sides[0], *sides[1]), dtype=np.int64)) for one in all_work)
+    return Plan(passes, t_first + copies * t_floats, work.parts, work.parts * work.w_size)
 
 
-def _passes(
-    work: Work, last_step: int, threads: int, grid: Grid, sides: tuple[Side, Side], *arrays: NDArray[Any]
-) -> None:
-    """Run all steps for all blocks: in one pass, or step by step where the threads share the blocks."""
+@lru_cache(maxsize=256)
+def _conv_plan(
+    x_shape: tuple[int, ...],
+    filters: int,
+    padding: tuple[int, ...],
+    outputs: int,
+    channels_last: bool,
+    threads: int,
+) -> Plan:
+    images, channels, x_h, x_w = x_shape
+    y_h, y_w = x_h + 2 * padding[0] - 2, x_w + 2 * padding[1] - 2
+    depth, width = whole(channels, LANES), whole(filters, LANES)
+    together = (outputs + 2) ** 2 * depth * width <= _TOGETHER_FLOATS
+    block_floats = _BLOCK_FLOATS * outputs // 4
+    floats = block_floats if together else _phase_floats((outputs + 2) ** 2 * depth * width)
+    grid = make_grid(images, (y_h, y_w), outputs, depth, width, floats, threads if together else 1)
+    unit_pixels = unit_pixels_of(grid)
+    origin = -padding[0], -padding[1]
+    source = with_step(make_side(channels, (x_h, x_w), origin, outputs + 2, unit_pixels, channels_last), grid)
+    result = with_step(make_side(filters, (y_h, y_w), (0, 0), outputs, unit_pixels, channels_last), grid)
+    pixel_size = 0 if channels_last else unit_pixels * max(source.chunk, result.chunk)
+    u_step = filter_step(depth, width)
+    work = Work(0, 0, int(not together), 0, grid.blocks, 0, pixel_size, 0, 0, 0, 0, 0, u_step)
+    return _plan_of(work, _STORE + 1, threads, grid, (source, result))
 
-    def run(count: int, one: Work) -> None:
-        numbers = np.array((*one, *grid, *sides[0], *sides[1]), dtype=np.int64)
-        _run(count, numbers, one.pixel_size, *arrays)
 
-    if not work.shared:
-        run(min(threads, work.parts), work._replace(last_step=last_step))
-        return
-    for block in range(grid.blocks):
-        for step in range(last_step):
-            if step == _LOAD_GRADIENT and not work.gradient:
-                continue
-            one = work._replace(first_step=step, last_step=step + 1, block=block)
-            run(threads, one)
+@lru_cache(maxsize=256)
+def _gradient_plan(
+    x_shape: tuple[int, ...],
+    filters: int,
+    padding: tuple[int, ...],
+    outputs: int,
+    channels_last: bool,
+    threads: int,
+) -> Plan:
+    images, channels, x_h, x_w = x_shape
+    y_h, y_w = x_h + 2 * padding[0] - 2, x_w + 2 * padding[1] - 2
+    depth, width = whole(channels, LANES), whole(filters, LANES)
+    positions = (outputs + 2) ** 2
+    together = positions * depth * width <= _TOGETHER_SUMS
+    floats = _BLOCK_FLOATS if together else _phase_floats(positions * depth * width)
+    grid = make_grid(images, (y_h, y_w), outputs, depth, width, floats, 1)
+    unit_pixels = unit_pixels_of(grid)
+    origin = -padding[0], -padding[1]
+    x_side = with_step(make_side(channels, (x_h, x_w), origin, outputs + 2, unit_pixels, channels_last), grid)
+    dy_side = with_step(make_side(filters, (y_h, y_w), (0, 0), outputs, unit_pixels, channels_last), grid)
+    s_step = width * depth + LANES
+    pixel_size = 0 if channels_last else unit_pixels * max(x_side.chunk, dy_side.chunk)
+    parts = min(_PARTS, grid.blocks) if together else 1
+    s_size = positions * s_step
+    work = Work(0, 0, int(not together), 0, parts, 1, pixel_size, 0, 0, 0, 0, s_size, s_step)
+    return _plan_of(work, _MULTIPLY + 1, threads, grid, (x_side, dy_side))
+
+
+def _run(plan: Plan, x: NDArray[Any], other: NDArray[Any], w: NDArray[Any], *bias: NDArray[Any]) -> None:
+    """Do all passes, one after the other."""
+    arrays = x, other, workspace.array("tiles", plan.memory), w, *bias
+    for count, numbers in plan.passes:
+        share(_pass_part, count, (numbers,), arrays)
 
 
 def winograd_conv(
@@ -235,30 +312,11 @@ def winograd_conv(
         Whether `x` and `y` are not planes but the memory of :class:`~emoref_kernels.cpu.maps.Maps` of these
         shapes, with at least 4 channels. The bits are the same; padding channels of `y` become zeros.
     """
-    images, channels, x_h, x_w = x_shape
-    y_h, y_w = x_h + 2 * padding[0] - 2, x_w + 2 * padding[1] - 2
     threads = numba.get_num_threads()
-    depth, width = whole(channels, LANES), whole(filters, LANES)
-    together = (outputs + 2) ** 2 * depth * width <= _TOGETHER_FLOATS
-    floats = _BLOCK_FLOATS if together else _phase_floats((outputs + 2) ** 2 * depth * width)
-    grid = make_grid(images, (y_h, y_w), outputs, depth, width, floats, threads if together else 1)
-    unit_pixels = unit_pixels_of(grid)
-    origin = -padding[0], -padding[1]
-    source = with_step(make_side(channels, (x_h, x_w), origin, outputs + 2, unit_pixels, channels_last), grid)
-    result = with_step(make_side(filters, (y_h, y_w), (0, 0), outputs, unit_pixels, channels_last), grid)
-    bias_row = np.zeros(width, dtype=np.float32)
+    plan = _conv_plan(tuple(x_shape), filters, tuple(padding), outputs, channels_last, threads)
+    bias_row = np.zeros(whole(filters, LANES), dtype=np.float32)
     bias_row[: bias.size] = bias
-    positions, u_step = (outputs + 2) ** 2, filter_step(depth, width)
-    pixel_size = unit_pixels * max(source.chunk, result.chunk)
-    pixels = workspace.array("pixels", threads * pixel_size)
-    copies = min(threads, grid.blocks) if together else 1
-    v = workspace.array("v", copies * positions * source.step)
-    m = workspace.array("t", copies * positions * result.step)
-    work = Work(
-        0, 0, int(not together), 0, grid.blocks, 0, pixel_size,
-        positions * source.step if together else 0, positions * result.step if together else 0, 0, u_step,
-    )  # fmt: skip
-    _passes(work, _STORE + 1, threads, grid, (source, result), x, _NONE, pixels, v, m, u, bias_row, y)
+    _run(plan, x, y, u, bias_row)
 
 
 def winograd_weight_grad(
@@ -291,31 +349,8 @@ def winograd_weight_grad(
         Whether `dy` and `x` are the memory of :class:`~emoref_kernels.cpu.maps.Maps`, with at least 4
         channels. The bits are the same.
     """
-    images, channels, x_h, x_w = x_shape
-    y_h, y_w = x_h + 2 * padding[0] - 2, x_w + 2 * padding[1] - 2
     threads = numba.get_num_threads()
-    depth, width = whole(channels, LANES), whole(filters, LANES)
-    positions = (outputs + 2) ** 2
-    together = positions * depth * width <= _TOGETHER_SUMS
-    floats = _BLOCK_FLOATS if together else _phase_floats(positions * depth * width)
-    grid = make_grid(images, (y_h, y_w), outputs, depth, width, floats, 1)
-    unit_pixels = unit_pixels_of(grid)
-    origin = -padding[0], -padding[1]
-    x_side = with_step(make_side(channels, (x_h, x_w), origin, outputs + 2, unit_pixels, channels_last), grid)
-    dy_side = with_step(make_side(filters, (y_h, y_w), (0, 0), outputs, unit_pixels, channels_last), grid)
-    s_step = width * depth + LANES
-    s_size = positions * s_step
-    pixel_size = unit_pixels * max(x_side.chunk, dy_side.chunk)
-    pixels = workspace.array("pixels", threads * pixel_size)
-    parts = min(_PARTS, grid.blocks) if together else 1
-    copies = min(threads, parts) if together else 1
-    sums = workspace.array("sums", parts * s_size)
-    v = workspace.array("v", copies * positions * x_side.step)
-    d = workspace.array("t", copies * positions * dy_side.step)
-    work = Work(
-        0, 0, int(not together), 0, parts, 1, pixel_size,
-        positions * x_side.step if together else 0, positions * dy_side.step if together else 0, s_size,
-        s_step,
-    )  # fmt: skip
-    _passes(work, _MULTIPLY + 1, threads, grid, (x_side, dy_side), x, dy, pixels, v, d, sums, _NONE, _NONE)
-    filter_gradient(sums, parts, filters, channels, outputs, dw)
+    plan = _gradient_plan(tuple(x_shape), filters, tuple(padding), outputs, channels_last, threads)
+    sums = workspace.array("sums", plan.sums)
+    _run(plan, x, dy, sums)
+    filter_gradient(sums, plan.parts, filters, x_shape[1], outputs, dw)

@@ -13,8 +13,9 @@ import numpy as np
 
 from emoref_kernels.cpu.jit import jit
 from emoref_kernels.cpu.runs import add_strided, copy_strided, transpose_block, transpose_run
+from emoref_kernels.cpu.shares import keep_apart
 from emoref_kernels.cpu.simd import LANES, ROWS
-from emoref_kernels.cpu.simd_strided import TALL_ROWS, multiply_plain, multiply_rows, multiply_tall
+from emoref_kernels.cpu.simd_strided import TALL_ROWS, multiply_plain, multiply_tall, multiply_turned
 from emoref_kernels.cpu.winograd_clipped import (
     clipped_input_tile,
     clipped_output_tile,
@@ -71,13 +72,17 @@ class Side(NamedTuple):
     stride: int  # of maps: floats from one pixel to the next; 0: the tensor lies in planes
 
 
+# Functions with a single caller are copied into it: each compiled one is compiled again within its callers.
+# Those with the loops over tiles stay apart: within a larger function they would run short of registers.
+
+
 @jit()
 def _clear(values, start, count):
     for i in range(count):
         values[start + i] = 0.0
 
 
-@jit()
+@jit(inline="always")
 def _gather(grid, side, x, image, first_tile_row, tile_rows, first, channels, scratch):
     """Copy the pixels of a unit with the channels innermost; pixels outside of the image are zero."""
     pixel = (channels + LANES - 1) // LANES * LANES
@@ -116,6 +121,7 @@ def _load_tiles(
     grid, side, forward, pixels, start, row, column, top, left, height, width, vectors, v, place, tile_rows
 ):
     """Transform rows of tiles, the first at (top, left), of pixels that exist up to height and width."""
+    keep_apart()
     size = grid.outputs + 2
     for i in range(tile_rows):
         above, below = -top - i * grid.outputs, height - top - i * grid.outputs
@@ -136,7 +142,7 @@ def _load_tiles(
             place += side.row
 
 
-@jit()
+@jit(inline="always")
 def load_unit(grid, side, x, unit, slot, last, chunk, forward, scratch, v, v_start):
     """Transform one unit's tiles for some channels, and zero the tiles that it lacks.
 
@@ -248,6 +254,7 @@ def multiply_position(
     accumulate : int
         1 to add to what `c` holds.
     """
+    keep_apart()
     vectors, tiles = columns // LANES, column_tiles(columns)
     first = vectors * column_tile // tiles
     count = vectors * (column_tile + 1) // tiles - first
@@ -261,10 +268,10 @@ def multiply_position(
         return
     for k in range(0, depth, _DEPTH_BLOCK):
         for row in range(0, rows, ROWS):
-            multiply_rows(
+            multiply_turned(
                 c, c_place + row * c_row, c_row, a, a_start + k * a_row + row, a_row,
                 b, b_place + k * b_step, b_step,
-                min(_DEPTH_BLOCK, depth - k), 1 if k else accumulate, 1, count,
+                min(_DEPTH_BLOCK, depth - k), 1 if k else accumulate, count,
             )  # fmt: skip
 
 
@@ -273,6 +280,7 @@ def _store_tiles(
     grid, side, m, m_start, slot, first, channels, bias, pixels, start, row, column, height, width
 ):
     """Transform a unit's products for some channels into its `height` by `width` pixels."""
+    keep_apart()
     size = grid.outputs + 2
     tile = slot * grid.unit_tiles
     for i in range((height + grid.outputs - 1) // grid.outputs):
@@ -293,7 +301,7 @@ def _store_tiles(
             tile += 1
 
 
-@jit()
+@jit(inline="always")
 def _keep_zeros(pixels, start, row, column, height, width, count):
     """Clear the padding channels of pixels where a NaN or an infinity, times 0, has made all of them NaN."""
     for i in range(height):
@@ -303,7 +311,7 @@ def _keep_zeros(pixels, start, row, column, height, width, count):
                 _clear(pixels, place, count)
 
 
-@jit()
+@jit(inline="always")
 def store_unit(grid, side, m, m_start, unit, slot, chunk, bias, scratch, y):
     """Transform one unit's products for some channels into pixels, and write them to the images.
 
@@ -343,14 +351,13 @@ def store_unit(grid, side, m, m_start, unit, slot, chunk, bias, scratch, y):
     if side.stride:
         return
     start = (image * side.channels + first) * plane + first_row * side.width
-    if width == side.width:
-        _scatter(scratch, 0, column, rows * width, channels, y, start, plane)
-    else:
-        for i in range(rows):
-            _scatter(scratch, i * row, column, side.width, channels, y, start + i * side.width, plane)
+    # Rows that follow one another without a gap are one row.
+    runs, run = (1, rows * width) if width == side.width else (rows, side.width)
+    for i in range(runs):
+        _scatter(scratch, i * row, column, run, channels, y, start + i * run, plane)
 
 
-@jit()
+@jit(inline="always")
 def _scatter(scratch, source, pixel, pixels, channels, y, start, plane):
     """Copy neighbouring pixels from memory with the channels innermost to the planes of an image."""
     whole, whole_channels = pixels // ROWS * ROWS, channels // ROWS * ROWS

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from emoref_kernels.cpu.jit import jit
 from emoref_kernels.cpu.runs import fma_run, transpose_run
+from emoref_kernels.cpu.shares import keep_apart, share
 from emoref_kernels.cpu.simd import LANES, ROWS
 from emoref_kernels.cpu.winograd_blocks import column_tiles
 from emoref_kernels.cpu.winograd_cuts import whole, workspace
@@ -16,7 +17,10 @@ from emoref_kernels.cpu.winograd_tiles import filter_tile, filter_tile_grad
 __all__ = ["filter_gradient", "filter_step", "transform_filters", "transform_filters_into"]
 
 
-@jit()
+# A constant argument would be a type of its own, and the function compiled once more for it; np.int64 is not.
+
+
+@jit(inline="always")
 def _transform_vector(
     vector,
     outputs,
@@ -49,7 +53,9 @@ def _transform_vector(
         source = first_filter * filter_step + c * depth_step
         whole = own // ROWS * ROWS
         for f in range(0, whole, ROWS):
-            transpose_run(tap_values, f, LANES, w, source + f * filter_step, filter_step, 9)
+            transpose_run(
+                tap_values, f, np.int64(LANES), w, source + f * filter_step, filter_step, np.int64(9)
+            )
         for f in range(whole, own):
             for t in range(9):
                 tap_values[t * LANES + f] = w[source + f * filter_step + t]
@@ -63,10 +69,31 @@ def _transform_vector(
                 u[p * u_step + start + c * tile_width + lane] = 0.0
 
 
-@jit(parallel=True)
+@jit()
+def _transform_part(part, parts, numbers, _, w, u, c, d, e):
+    """Transform a part of the vectors of filters."""
+    keep_apart()
+    n = numbers
+    width = n[7]
+    vectors = width // LANES
+    tap_values = np.empty(9 * LANES, np.float32)
+    for vector in range(vectors * part // parts, vectors * (part + 1) // parts):
+        _transform_vector(vector, n[0], w, n[1], n[2], n[3], n[4], n[5], n[6], width, tap_values, u, n[8])
+
+
 def transform_filters_into(
-    outputs, w, filter_step, depth_step, turned, filters, channels, depth, width, u, u_step
-):
+    outputs: int,
+    w: NDArray[Any],
+    filter_step: int,
+    depth_step: int,
+    turned: int,
+    filters: int,
+    channels: int,
+    depth: int,
+    width: int,
+    u: NDArray[Any],
+    u_step: int,
+) -> None:
     """Write G g G^T of all filters to `u`, with the depth and width that the caller wants.
 
     Parameters
@@ -88,12 +115,10 @@ def transform_filters_into(
     u_step : int
         Floats from one position to the next.
     """
-    for index in numba.prange(width // LANES):
-        tap_values = np.empty(9 * LANES, np.float32)
-        _transform_vector(
-            np.int64(index), outputs, w, filter_step, depth_step, turned, filters, channels, depth, width,
-            tap_values, u, u_step,
-        )  # fmt: skip
+    numbers = np.array(
+        [outputs, filter_step, depth_step, turned, filters, channels, depth, width, u_step], dtype=np.int64
+    )
+    share(_transform_part, min(numba.get_num_threads(), width // LANES), (numbers,), (w, u))
 
 
 def transform_filters(
@@ -143,7 +168,7 @@ def filter_floats(channels: int, filters: int, outputs: int) -> int:
     return (outputs + 2) ** 2 * filter_step(whole(channels, LANES), whole(filters, LANES))
 
 
-@jit()
+@jit(inline="always")
 def _finish_filter(f, outputs, parts, channels, depth, sums, s_size, s_step, taps, dw):
     """Add the parts of one filter in their order, transform them, and write them as (c, r, s)."""
     size, place = outputs + 2, f * depth
@@ -156,17 +181,21 @@ def _finish_filter(f, outputs, parts, channels, depth, sums, s_size, s_step, tap
         filter_tile_grad(outputs, taps, 0, 3 * LANES, LANES, sums, place + c, size * s_step, s_step)
         target, own = (f * channels + c) * 9, min(LANES, channels - c)
         for t in range(0, whole, ROWS):
-            transpose_run(dw, target + t, 9, taps, t * LANES, LANES, own)
+            transpose_run(dw, target + t, np.int64(9), taps, t * LANES, np.int64(LANES), own)
         for t in range(whole, 9):
             for lane in range(own):
                 dw[target + lane * 9 + t] = taps[t * LANES + lane]
 
 
-@jit(parallel=True)
-def _finish_filters(outputs, parts, filters, channels, depth, sums, s_size, s_step, dw):
-    for index in numba.prange(filters):
-        taps = np.empty(9 * LANES, np.float32)
-        _finish_filter(np.int64(index), outputs, parts, channels, depth, sums, s_size, s_step, taps, dw)
+@jit()
+def _finish_part(part, parts, numbers, _, sums, dw, c, d, e):
+    """Finish a part of the filters."""
+    keep_apart()
+    n = numbers
+    filters = n[2]
+    taps = np.empty(9 * LANES, np.float32)
+    for f in range(filters * part // parts, filters * (part + 1) // parts):
+        _finish_filter(f, n[0], n[1], n[3], n[4], sums, n[5], n[6], taps, dw)
 
 
 def filter_gradient(
@@ -191,4 +220,5 @@ def filter_gradient(
     depth = whole(channels, LANES)
     s_step = filter_step(depth, whole(filters, LANES))
     s_size = (outputs + 2) ** 2 * s_step
-    _finish_filters(outputs, parts, filters, channels, depth, sums, s_size, s_step, dw)
+    numbers = np.array([outputs, parts, filters, channels, depth, s_size, s_step], dtype=np.int64)
+    share(_finish_part, min(numba.get_num_threads(), filters), (numbers,), (sums, dw))

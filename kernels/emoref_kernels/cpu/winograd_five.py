@@ -25,6 +25,7 @@ from emoref_kernels.cpu.runs import (
     transpose_block,
     transpose_run,
 )
+from emoref_kernels.cpu.shares import keep_apart, share
 from emoref_kernels.cpu.simd import LANES, ROWS, VECTORS
 from emoref_kernels.cpu.simd_strided import DEPTH_STEP, multiply_plain, multiply_rows
 from emoref_kernels.cpu.winograd_cuts import ceil_div, whole, workspace
@@ -84,7 +85,7 @@ class Job(NamedTuple):
 
 @jit()
 def _unpack(n):
-    """Return the descriptions that an array holds; one array makes a parallel kernel compile faster."""
+    """Return the descriptions that an array holds; all workers take arrays alone."""
     job = Job(n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8], n[9], n[10])
     x = Side(n[11], n[12], n[13], n[14], n[15], n[16], n[17], n[18], n[19])
     y = Side(n[20], n[21], n[22], n[23], n[24], n[25], n[26], n[27], n[28])
@@ -225,53 +226,42 @@ def _add_products(x, y, tiled, filter_step, memory, v, d, start, accumulate):
 
 
 @jit()
-def _blocks(part, chunk, numbers, x, y, memory):
-    """Take the blocks of a part through all steps; each step is called in one place, to be compiled once."""
+def _blocks(chunk, chunks, numbers, _, x, y, memory, _d, _e):
+    """Take the blocks of every chunks-th part through all steps.
+
+    There is this one function for all kinds, and each step is called in one place, to be compiled once.
+    """
+    keep_apart()
     job, sides = _unpack(numbers)
     start = job.shared + chunk * job.scratch
     pixels = start, start + sides[0].rows * sides[0].columns * sides[0].depth
     places = start + job.pixels, start + job.pixels + _POSITIONS * sides[0].step
-    _clear(memory, start, job.pixels)  # what is read around pixels, and never written, stays zero
-    bias, sums = _POSITIONS * job.filter_step, part * _POSITIONS * job.filter_step
-    first_block = job.blocks * part // job.parts
+    bias, step = _POSITIONS * job.filter_step, job.filter_step
     source, result = job.kind, 1 - job.kind
-    for block in range(first_block, job.blocks * (part + 1) // job.parts):
-        first = block * job.block_images
-        images = min(job.block_images, job.images - first)
-        tiled = (images * job.tiles_h * job.tiles_w + ROWS - 1) // ROWS * ROWS
-        for which in range(2):
-            if job.kind == _WEIGHT_GRAD or which == source:
-                tensor = y if which else x
-                _load(
-                    job, sides[which], tensor, first, images, tiled, memory, pixels[which], places[which],
-                    which,
+    for part in range(chunk, job.parts, chunks):
+        _clear(memory, start, job.pixels)  # what is read around pixels, and never written, stays zero
+        first_block = job.blocks * part // job.parts
+        for block in range(first_block, job.blocks * (part + 1) // job.parts):
+            first = block * job.block_images
+            images = min(job.block_images, job.images - first)
+            tiled = (images * job.tiles_h * job.tiles_w + ROWS - 1) // ROWS * ROWS
+            for which in range(2):
+                if job.kind == _WEIGHT_GRAD or which == source:
+                    tensor = y if which else x
+                    _load(
+                        job, sides[which], tensor, first, images, tiled, memory, pixels[which], places[which],
+                        which,
+                    )  # fmt: skip
+            if job.kind == _WEIGHT_GRAD:
+                more, sums = 1 if block > first_block else 0, part * _POSITIONS * step
+                _add_products(sides[0], sides[1], tiled, step, memory, places[0], places[1], sums, more)
+            else:
+                _multiply(sides[source], sides[result], tiled, step, memory, places[source], places[result])
+                tensor = y if result else x
+                _store(
+                    job, sides[result], first, images, memory, pixels[result], places[result], bias, tensor,
+                    result,
                 )  # fmt: skip
-        if job.kind == _WEIGHT_GRAD:
-            more = 1 if block > first_block else 0
-            _add_products(
-                sides[0], sides[1], tiled, job.filter_step, memory, places[0], places[1], sums, more
-            )
-        else:
-            step = job.filter_step
-            _multiply(sides[source], sides[result], tiled, step, memory, places[source], places[result])
-            tensor = y if result else x
-            _store(
-                job, sides[result], first, images, memory, pixels[result], places[result], bias, tensor,
-                result,
-            )  # fmt: skip
-
-
-@jit(parallel=True)
-def _run(chunks, parts, numbers, x, y, memory):
-    """Do a job.
-
-    There is one parallel kernel for all kinds, and all memory is one array: a parallel loop is compiled
-    several times over, the longer the more arguments it has.
-    """
-    for index in numba.prange(chunks):
-        chunk = np.int64(index)
-        for part in range(chunk, parts, chunks):
-            _blocks(part, chunk, numbers, x, y, memory)
 
 
 @jit()
@@ -321,7 +311,7 @@ def _start(
     job: Job, sides: tuple[Side, Side], x: NDArray[Any], y: NDArray[Any], memory: NDArray[Any]
 ) -> None:
     numbers = np.array((*job, *sides[0], *sides[1]), dtype=np.int64)
-    _run(min(numba.get_num_threads(), job.parts), job.parts, numbers, x, y, memory)
+    share(_blocks, min(numba.get_num_threads(), job.parts), (numbers,), (x, y, memory))
 
 
 def _memory(job: Job) -> NDArray[Any]:

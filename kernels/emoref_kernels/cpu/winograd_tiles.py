@@ -295,7 +295,7 @@ LOOP_MATRICES = {
 """The matrix of each transform, by the outputs of a tile; those of outputs are in other modules."""
 
 
-@jit()
+@jit(inline="always")
 def input_tile(outputs, out, out_start, out_row, out_column, x, x_start, x_row, x_column):
     """Compute B^T d B of one tile of pixels; :func:`sandwich_loops` says what each argument is."""
     if outputs == 4:
@@ -304,7 +304,7 @@ def input_tile(outputs, out, out_start, out_row, out_column, x, x_start, x_row, 
         _input_2(out, out_start, out_row, out_column, x, x_start, x_row, x_column)
 
 
-@jit()
+@jit(inline="always")
 def filter_tile(outputs, out, out_start, out_row, out_column, x, x_start, x_row, x_column):
     """Compute G g G^T of one filter of 3 x 3 taps."""
     if outputs == 4:
@@ -313,7 +313,7 @@ def filter_tile(outputs, out, out_start, out_row, out_column, x, x_start, x_row,
         _filter_2(out, out_start, out_row, out_column, x, x_start, x_row, x_column)
 
 
-@jit()
+@jit(inline="always")
 def filter_tile_grad(outputs, out, out_start, out_row, out_column, x, x_start, x_row, x_column):
     """Compute G^T s G, the 3 x 3 gradient of a filter from its sums of products."""
     if outputs == 4:

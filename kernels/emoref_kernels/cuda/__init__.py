@@ -15,7 +15,13 @@ from .loss import (
     softmax_cross_entropy,
     softmax_cross_entropy_grad,
 )
-from .norm import batch_norm, batch_norm_grad, batch_norm_train, batch_norm_train_grad
+from .norm import (
+    batch_norm,
+    batch_norm_grad,
+    batch_norm_sum_grad,
+    batch_norm_train,
+    batch_norm_train_grad,
+)
 from .optim import adam_update, sgd_update
 from .pareto import crowding_distance, hypervolume, nondominated_ranks
 from .pool import (
@@ -34,6 +40,7 @@ __all__ = [
     "avg_pool2d_grad",
     "batch_norm",
     "batch_norm_grad",
+    "batch_norm_sum_grad",
     "batch_norm_train",
     "batch_norm_train_grad",
     "concat",

@@ -14,12 +14,19 @@ from typing import Any
 import numpy as np
 
 from emoref_kernels import layer_checks
+from emoref_kernels.cuda import elementwise
 from emoref_kernels.cuda.array import DeviceArray, empty, on_device, returned
 from emoref_kernels.cuda.jit import THREADS, kernel, shared_floats
 from emoref_kernels.cuda.provider import SIMULATED, cuda
 from emoref_kernels.cuda.reduce import block_sum
 
-__all__ = ["batch_norm", "batch_norm_grad", "batch_norm_train", "batch_norm_train_grad"]
+__all__ = [
+    "batch_norm",
+    "batch_norm_grad",
+    "batch_norm_sum_grad",
+    "batch_norm_train",
+    "batch_norm_train_grad",
+]
 
 _ZERO = np.float32(0)
 _ONE = np.float32(1)
@@ -172,10 +179,11 @@ def batch_norm(x: Any, gamma: Any, beta: Any, mean: Any, var: Any, eps: float = 
 
 
 def batch_norm_train(
-    x: Any, gamma: Any, beta: Any, eps: float = 1e-5, relu: bool = False
+    x: Any, gamma: Any, beta: Any, eps: float = 1e-5, relu: bool = False, shortcut: Any = None
 ) -> tuple[Any, Any, Any]:
     """Normalise with the batch's statistics; see `emoref_kernels.reference.batch_norm_train`."""
-    layer_checks.check_batch_norm(x, {"gamma": gamma, "beta": beta}, batch_statistics=True, float64=False)
+    vectors = {"gamma": gamma, "beta": beta}
+    layer_checks.check_batch_norm(x, vectors, shortcut=shortcut, batch_statistics=True, float64=False)
     own = on_device(x)
     images, channels, plane = _extents(x)
     per_part, parts = _parts(images, channels)
@@ -185,7 +193,10 @@ def batch_norm_train(
     _merge_moments(
         -(-channels // THREADS), THREADS, means, squares, mean, var, images, channels, plane, per_part, parts
     )
-    y = _apply(own, [on_device(gamma), on_device(beta), mean, var], eps, relu)
+    y = _apply(own, [on_device(gamma), on_device(beta), mean, var], eps, relu and shortcut is None)
+    if shortcut is not None:
+        y = elementwise.add(y, on_device(shortcut))
+        y = elementwise.relu(y) if relu else y
     return returned(y, x, gamma), returned(mean, x, gamma), returned(var, x, gamma)
 
 
@@ -216,12 +227,33 @@ def _gradients(
 
 
 def batch_norm_train_grad(
-    dy: Any, x: Any, gamma: Any, mean: Any, var: Any, eps: float = 1e-5, y: Any = None
+    dy: Any, x: Any, gamma: Any, mean: Any, var: Any, eps: float = 1e-5, y: Any = None, reuse: bool = False
 ) -> tuple[Any, Any, Any]:
     """Return the gradients of ``batch_norm_train``; see `emoref_kernels.reference.batch_norm_train_grad`."""
     vectors = {"gamma": gamma, "mean": mean, "var": var}
     layer_checks.check_batch_norm(x, vectors, dy, y, batch_statistics=True, float64=False)
     return _gradients(dy, x, gamma, mean, var, eps, y, True)
+
+
+def batch_norm_sum_grad(
+    dy: Any,
+    x: Any,
+    gamma: Any,
+    mean: Any,
+    var: Any,
+    eps: float = 1e-5,
+    y: Any = None,
+    more: Any = None,
+    reuse: bool = False,
+) -> tuple[Any, Any, Any, Any]:
+    """Return the gradients with a shortcut; see `emoref_kernels.reference.batch_norm_sum_grad`."""
+    vectors = {"gamma": gamma, "mean": mean, "var": var}
+    layer_checks.check_batch_norm(x, vectors, dy, y, more=more, batch_statistics=True, float64=False)
+    if more is not None:
+        dy = elementwise.add(dy, more)
+    if y is not None:
+        dy = elementwise.relu_grad(dy, y)
+    return *_gradients(dy, x, gamma, mean, var, eps, None, True), dy
 
 
 def batch_norm_grad(

@@ -61,7 +61,12 @@ def batch_norm(x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps
 
 
 def batch_norm_train(
-    x: Array, gamma: Array, beta: Array, eps: float = 1e-5, relu: bool = False
+    x: Array,
+    gamma: Array,
+    beta: Array,
+    eps: float = 1e-5,
+    relu: bool = False,
+    shortcut: Array | None = None,
 ) -> tuple[Array, Array, Array]:
     """Normalise with the statistics of the batch itself.
 
@@ -75,6 +80,8 @@ def batch_norm_train(
         Added to the variance.
     relu
         Whether ReLU follows, in the same pass.
+    shortcut
+        What is added to the normalised values before the ReLU, of x's shape; None adds nothing.
 
     Returns
     -------
@@ -92,11 +99,14 @@ def batch_norm_train(
     DtypeError
         If the arrays are not all float32 or all float64.
     """
-    layer_checks.check_batch_norm(x, {"gamma": gamma, "beta": beta}, batch_statistics=True, float64=True)
+    vectors = {"gamma": gamma, "beta": beta}
+    layer_checks.check_batch_norm(x, vectors, shortcut=shortcut, batch_statistics=True, float64=True)
     mean = x.mean(axis=_axes(x), dtype=np.float64)
     var = np.mean(np.square(x - _per_channel(mean, x)), axis=_axes(x))
     mean, var = mean.astype(x.dtype), var.astype(x.dtype)
     y = batch_norm(x, gamma, beta, mean, var, eps)
+    if shortcut is not None:
+        y = elementwise.add(y, shortcut)
     return elementwise.relu(y) if relu else y, mean, var
 
 
@@ -108,6 +118,7 @@ def batch_norm_train_grad(
     var: Array,
     eps: float = 1e-5,
     y: Array | None = None,
+    reuse: bool = False,
 ) -> tuple[Array, Array, Array]:
     """Return the gradients of ``batch_norm_train``, whose statistics depend on x.
 
@@ -130,6 +141,8 @@ def batch_norm_train_grad(
         As in ``batch_norm_train``.
     y
         If ReLU followed: its result. The gradient is then first taken through it.
+    reuse
+        Whether dy may be overwritten: a back end may put results there.
 
     Returns
     -------
@@ -155,6 +168,58 @@ def batch_norm_train_grad(
     through_var = _normalised(x, mean, var, eps) * _per_channel(dgamma / count, x)
     scale = _per_channel(gamma / np.sqrt(var + float(eps)), x)
     return dx - scale * (through_mean + through_var), dgamma, dbeta
+
+
+def batch_norm_sum_grad(
+    dy: Array,
+    x: Array,
+    gamma: Array,
+    mean: Array,
+    var: Array,
+    eps: float = 1e-5,
+    y: Array | None = None,
+    more: Array | None = None,
+    reuse: bool = False,
+) -> tuple[Array, Array, Array, Array]:
+    """Return the gradients of ``batch_norm_train`` with a shortcut.
+
+    The gradient in the result, dy + more, goes through the ReLU; what comes out is the gradient of the
+    shortcut, and that of the normalised values, from where ``batch_norm_train_grad`` goes on.
+
+    Parameters
+    ----------
+    dy
+        Gradient in the result, of x's shape.
+    x, gamma, mean, var, eps, y
+        As of ``batch_norm_train_grad``.
+    more
+        A second term of the gradient, where the result went two ways; None if there is none.
+    reuse
+        Whether dy and more may be overwritten: a back end may put results there.
+
+    Returns
+    -------
+    dx : ndarray
+        Of x's shape.
+    dgamma, dbeta : ndarray
+        (C,).
+    dshortcut : ndarray
+        Of x's shape; may be `dy` itself where nothing changes it.
+
+    Raises
+    ------
+    ShapeError
+        If the sizes do not fit together, or the batch is empty.
+    DtypeError
+        If the arrays are not all float32 or all float64.
+    """
+    vectors = {"gamma": gamma, "mean": mean, "var": var}
+    layer_checks.check_batch_norm(x, vectors, dy, y, more=more, batch_statistics=True, float64=True)
+    if more is not None:
+        dy = elementwise.add(dy, more)
+    if y is not None:
+        dy = elementwise.relu_grad(dy, y)
+    return *batch_norm_train_grad(dy, x, gamma, mean, var, eps), dy
 
 
 def batch_norm_grad(

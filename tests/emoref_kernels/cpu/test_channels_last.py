@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from emoref_kernels import load_backend
-from emoref_kernels.cpu import channels_last
+from emoref_kernels.cpu import maps_conv
 from emoref_kernels.cpu.maps import as_maps
 
 
@@ -17,7 +17,7 @@ def test_taps_inside_are_counted(size, outputs, padding):
         return
     inside = sum(0 <= i + t - padding < size for i in range(extent) for t in range(3))
     tiles = -(-extent // outputs) * (outputs + 2)
-    found = channels_last._fewer_taps(outputs, (extent, extent), (size, size), (padding, padding))
+    found = maps_conv._fewer_taps(outputs, (extent, extent), (size, size), (padding, padding))
     assert found == (inside**2 <= tiles**2)
 
 
@@ -25,9 +25,9 @@ def test_taps_inside_are_counted(size, outputs, padding):
 def test_tiny_maps_go_direct(size, called, monkeypatch):
     seen = []
     for name in ("direct_conv", "direct_input_grad", "winograd_conv"):
-        kernel = getattr(channels_last, name)
+        kernel = getattr(maps_conv, name)
         monkeypatch.setattr(
-            channels_last,
+            maps_conv,
             name,
             lambda *a, kernel=kernel, name=name, **k: seen.append(name) or kernel(*a, **k),
         )

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from emoref_kernels.cpu import conv, conv_weight, correlate
 from emoref_kernels.cpu.conv import conv2d, conv2d_bias_grad, conv2d_input_grad, conv2d_weight_grad
 from emoref_kernels.cpu.planner import Technique
+from emoref_kernels.cpu.simd import LANES
 from emoref_kernels.reference import conv as reference
 
 
@@ -29,6 +30,9 @@ SHAPES = {
     "small maps": (21, 24, 4, 4, 33, (3, 3), (1, 1), (1, 1), 1),
     "tiny maps": (70, 8, 2, 2, 64, (3, 3), (1, 1), (1, 1), 1),
     "bands": (1, 40, 70, 70, 9, (3, 3), (1, 1), (1, 1), 1),
+    "first layer": (9, 3, 6, 2 * LANES, 13, (3, 3), (1, 1), (1, 1), 1),
+    "1x1 of whole vectors": (5, 20, 4, LANES, 21, (1, 1), (1, 1), (0, 0), 1),
+    "1x1 stride 2 of whole vectors": (5, 20, 7, 2 * LANES, 21, (1, 1), (2, 2), (0, 0), 1),
     "stride 2": (3, 5, 15, 17, 12, (3, 3), (2, 2), (1, 1), 1),
     "1x1 stride 2": (3, 12, 9, 8, 10, (1, 1), (2, 2), (0, 0), 1),
     "stride above kernel": (2, 3, 13, 11, 8, (2, 1), (4, 3), (1, 0), 1),
@@ -96,6 +100,29 @@ def test_any_shape_agrees_with_the_reference(
     check_all(*arrays(case))
 
 
+@settings(deadline=None, max_examples=200)
+@given(
+    images=st.integers(1, 10),
+    channels=st.integers(1, 6),
+    filters=st.integers(1, 19),
+    groups=st.integers(1, 2),
+    rows=st.integers(1, 9),
+    width=st.sampled_from([LANES, 2 * LANES]),
+    kernel=st.sampled_from([(1, 1), (3, 3), (2, 1), (5, 5)]),
+    stride=st.sampled_from([(1, 1), (2, 1), (2, 2)]),
+)
+def test_rows_of_whole_vectors_agree_with_the_reference(
+    images, channels, filters, groups, rows, width, kernel, stride
+):
+    # Both passes: outputs, or inputs, of whole vectors.
+    padding = kernel[0] // 2, kernel[1] // 2
+    size = (rows - 1) * stride[0] + 1, (width - 1) * stride[1] + 1 + kernel[1] - 2 * padding[1] - 1
+    for x_size in (size, (rows, width)):
+        assume(all(k <= extent + 2 * pad for k, extent, pad in zip(kernel, x_size, padding, strict=True)))
+        case = (images, channels * groups, *x_size, filters * groups, kernel, stride, padding, groups)
+        check_all(*arrays(case))
+
+
 @pytest.mark.parametrize("name", [name for name, case in SHAPES.items() if case[-1] == 1])
 def test_filters_and_images_do_not_depend_on_their_neighbours(name):
     x, w, b, how = arrays(SHAPES[name])
@@ -143,7 +170,7 @@ def test_direct_and_gathered_ways_give_equal_bits(monkeypatch):
     x, w, b, how = arrays(SHAPES["vgg"])
     make_plan = correlate.make_plan
     results = []
-    for direct in (1, 0):
+    for direct in (2, 1, 0):
 
         def forced(*arguments, direct=direct):
             plan = make_plan(*arguments)
@@ -152,6 +179,7 @@ def test_direct_and_gathered_ways_give_equal_bits(monkeypatch):
         monkeypatch.setattr(correlate, "make_plan", forced)
         results.append(conv2d(x, w, b, *how))
     np.testing.assert_array_equal(results[0], results[1])
+    np.testing.assert_array_equal(results[0], results[2])
 
 
 def test_small_scratch_memory_gives_equal_bits(monkeypatch):

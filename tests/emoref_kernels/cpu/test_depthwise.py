@@ -6,7 +6,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from emoref_kernels.cpu import depthwise
+from emoref_kernels.cpu import depthwise, depthwise_strips
+from emoref_kernels.cpu.depthwise_rows import LEAST_SEGMENT
 from emoref_kernels.cpu.jit import jit
 from emoref_kernels.cpu.simd import LANES
 from emoref_kernels.reference import conv as reference
@@ -109,4 +110,37 @@ def test_bits_do_not_depend_on_the_threads(stride):
         numba.set_num_threads(most)
     for result in results[1:]:
         for got, expected in zip(result, results[0], strict=True):
+            np.testing.assert_array_equal(got, expected)
+
+
+@settings(deadline=None, max_examples=500)
+@given(
+    images=st.integers(1, 10),
+    channels=st.integers(1, 9),
+    rows=st.integers(2, 9),
+    columns=st.sampled_from([LEAST_SEGMENT, 8, LANES, LANES + 3, 2 * LANES]),
+    odd=st.booleans(),
+    stride=st.sampled_from([1, 2]),
+)
+def test_strips_of_any_shape_agree_with_the_reference(images, channels, rows, columns, odd, stride):
+    size = rows * stride - (odd and stride == 2), columns * stride
+    for got, expected in zip(*all_passes(images, channels, size, stride, (1, 1)), strict=True):
+        scale = max(np.abs(expected).max(), 1.0)
+        assert np.abs(got - expected.reshape(-1)).max() < 2e-6 * scale
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("columns", [LANES // 2, LANES])
+def test_bits_of_strips_depend_neither_on_threads_nor_on_blocks(monkeypatch, stride, columns):
+    outcomes, most = [], numba.get_num_threads()
+    try:
+        for threads in range(1, most + 1):
+            numba.set_num_threads(threads)
+            outcomes.append(all_passes(9, 7, (6, columns * stride), stride, (1, 1))[0])
+    finally:
+        numba.set_num_threads(most)
+    monkeypatch.setattr(depthwise_strips, "_BLOCK_FLOATS", 1)
+    outcomes.append(all_passes(9, 7, (6, columns * stride), stride, (1, 1))[0])
+    for outcome in outcomes[1:]:
+        for got, expected in zip(outcome, outcomes[0], strict=True):
             np.testing.assert_array_equal(got, expected)

@@ -36,6 +36,16 @@ def add_products(dy, x, y, start, rows, width, vectors, floor, sums, sums_start)
 
 
 @jit()
+def write_sum(y, x, shortcut, start, rows, width, vectors, floor):
+    maps_norm_rows.write_sum(y, x, shortcut, start, rows, width, vectors, floor)
+
+
+@jit()
+def write_products(g, dy, more, x, y, start, rows, width, vectors, floor, sums, sums_start):
+    maps_norm_rows.write_products(g, dy, more, x, y, start, rows, width, vectors, floor, sums, sums_start)
+
+
+@jit()
 def write_gradients(dx, dy, x, x_step, y, start, rows, width, vectors, floor):
     maps_norm_rows.write_gradients(dx, dy, x, x_step, y, start, rows, width, vectors, floor)
 
@@ -54,6 +64,7 @@ def test_vector_loops_equal_plain_loops(rows, vectors):
         (add_moments, 5, (x, 5, rows, width, kinds, 3)),
         (write_normalised, 0, (x, 5, rows, width, kinds, zero)),
         (write_normalised, 0, (x, 5, rows, width, kinds, np.float32(-np.inf))),
+        (write_sum, 0, (x, dy, 5, rows, width, kinds, zero)),
         (add_products, 8, (dy, x, y, 5, rows, width, kinds, zero, 3)),
         (add_products, 8, (dy, x, dy, 5, rows, width, kinds, never, 3)),
         (write_gradients, 0, (dy, x, width, y, 5, rows, width, kinds, zero)),
@@ -69,6 +80,24 @@ def test_vector_loops_equal_plain_loops(rows, vectors):
             results.append((result, start))
         np.testing.assert_array_equal(results[0][0], results[1][0])
         assert not np.array_equal(results[0][0], results[0][1])
+
+
+@pytest.mark.parametrize("floor", [0.0, np.nan])
+@pytest.mark.parametrize("vectors", [1, 5])
+def test_the_gradient_is_written_while_it_is_summed(vectors, floor):
+    rng = np.random.default_rng(vectors)
+    width = vectors * LANES
+    x, dy, more, y = rng.standard_normal((4, 3 * width + 20)).astype(np.float32)
+    y[::11] = np.nan
+    kinds = rng.standard_normal(width).astype(np.float32)
+    results = []
+    for run in (write_products, maps_norm_rows.LOOPS["write_products"]):
+        g, sums = np.full(x.size, GUARD, np.float32), np.ones(2 * width + 8)
+        run(g, dy, more, x, y, 5, 3, width, kinds, np.float32(floor), sums, 3)
+        results.append((g, sums))
+    for got, expected in zip(*results, strict=True):
+        np.testing.assert_array_equal(got, expected)
+    np.testing.assert_array_equal(results[0][0][5:-15], np.where(y <= floor, 0, dy + more)[5:-15])
 
 
 # ------------------------------------------------------------------------------------------------- maps
@@ -93,7 +122,7 @@ def passes(x, dy, gamma, beta, relu, through_statistics=True):
     extents = x.shape[0] * x.shape[2] * x.shape[3], x.shape[1], maps.stride
     (y_memory, y), (dx_memory, dx) = guarded(maps), guarded(maps)
     mean, var, dgamma, dbeta = np.full((4, x.shape[1]), GUARD)
-    maps_norm.normalise_maps_by_batch(maps.flat, *extents, gamma, beta, EPS, relu, y, mean, var)
+    maps_norm.normalise_maps_by_batch(maps.flat, *extents, gamma, beta, EPS, NOTHING, relu, y, mean, var)
     above = y if relu else NOTHING
     maps_norm.maps_norm_grad(
         dy_maps.flat, maps.flat, *extents, gamma, mean, var, EPS, above, through_statistics, dx, dgamma, dbeta
@@ -223,6 +252,76 @@ def test_bits_do_not_depend_on_the_threads():
         for threads in range(1, most + 1):
             numba.set_num_threads(threads)
             forward, backward = passes(*arrays, relu=True)
+            results.append([*forward, *backward])
+    finally:
+        numba.set_num_threads(most)
+    for result in results[1:]:
+        for got, expected in zip(result, results[0], strict=True):
+            np.testing.assert_array_equal(got, expected)
+
+
+# -------------------------------------------------------------------------------------------- shortcuts
+
+
+def sum_passes(x, shortcut, dy, more, gamma, beta, relu):
+    """Return (y, mean, var) and (dx, dgamma, dbeta, dshortcut) of a normalisation with a shortcut, flat."""
+    maps, *others = (Maps.from_planes(array) for array in (x, shortcut, dy, more))
+    added, first, second = (other.flat for other in others)
+    extents = x.shape[0] * x.shape[2] * x.shape[3], x.shape[1], maps.stride
+    memories, (y, dx, dshortcut) = zip(*(guarded(maps) for _ in range(3)), strict=True)
+    mean, var, dgamma, dbeta = np.full((4, x.shape[1]), GUARD)
+    maps_norm.normalise_maps_by_batch(maps.flat, *extents, gamma, beta, EPS, added, relu, y, mean, var)
+    above = y if relu else NOTHING
+    maps_norm.maps_sum_grad(
+        first, second, maps.flat, *extents, gamma, mean, var, EPS, above, dx, dgamma, dbeta, dshortcut
+    )
+    for memory in memories:
+        assert np.all(memory[:32] == GUARD)
+        assert np.all(memory[-32:] == GUARD)
+    return (y, mean, var), (dx, dgamma, dbeta, dshortcut)
+
+
+@settings(deadline=None, max_examples=500)
+@given(
+    images=st.integers(1, 4),
+    channels=st.sampled_from([4, 5, LANES - 1, LANES, LANES + 1, 2 * LANES, 3 * LANES, 70]),
+    size=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    relu=st.booleans(),
+    seed=st.integers(0, 999),
+)
+def test_a_shortcut_on_the_way_is_an_addition_afterwards(images, channels, size, relu, seed):
+    rng = np.random.default_rng(seed)
+    x, dy, gamma, beta = draw(rng, (images, channels, *size))
+    shortcut, more = rng.standard_normal((2, *x.shape)).astype(np.float32)
+    forward, backward = sum_passes(x, shortcut, dy, more, gamma, beta, relu)
+
+    maps, added, gradient = (Maps.from_planes(array) for array in (x, shortcut, dy + more))
+    extents = images * size[0] * size[1], channels, maps.stride
+    y, dx, (mean, var, dgamma, dbeta) = (
+        maps.flat.copy(),
+        maps.flat.copy(),
+        np.empty((4, channels), np.float32),
+    )
+    maps_norm.normalise_maps_by_batch(maps.flat, *extents, gamma, beta, EPS, NOTHING, False, y, mean, var)
+    y += added.flat
+    y = np.maximum(y, np.float32(0)) if relu else y
+    g = np.where(y <= 0, np.float32(0), gradient.flat) if relu else gradient.flat
+    maps_norm.maps_norm_grad(
+        g, maps.flat, *extents, gamma, mean, var, EPS, NOTHING, True, dx, dgamma, dbeta
+    )  # fmt: skip
+    for got, expected in zip((*forward, *backward), (y, mean, var, dx, dgamma, dbeta, g), strict=True):
+        np.testing.assert_array_equal(got, expected)
+
+
+def test_bits_with_a_shortcut_do_not_depend_on_the_threads():
+    rng = np.random.default_rng(5)
+    x, dy, gamma, beta = draw(rng, (9, 33, 16, 15))
+    shortcut, more = rng.standard_normal((2, *x.shape)).astype(np.float32)
+    most, results = numba.get_num_threads(), []
+    try:
+        for threads in range(1, most + 1):
+            numba.set_num_threads(threads)
+            forward, backward = sum_passes(x, shortcut, dy, more, gamma, beta, relu=True)
             results.append([*forward, *backward])
     finally:
         numba.set_num_threads(most)

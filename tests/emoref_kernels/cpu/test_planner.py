@@ -2,7 +2,7 @@
 
 import pytest
 
-from emoref_kernels.cpu.planner import DEPTHWISE, MODES, SCATTER, plan_convolution, plan_input_grad
+from emoref_kernels.cpu.planner import DEPTHWISE, MAPS, MODES, SCATTER, plan_convolution, plan_input_grad
 
 SAME = {"kernel": (3, 3), "padding": (1, 1)}
 
@@ -19,8 +19,8 @@ def test_wide_layers_of_3x3_use_winograd(shape):
     ("shape", "options", "reason"),
     [
         ((64, 64, (8, 8)), {"kernel": (7, 5)}, "7x5"),
-        ((64, 64, (8, 8)), {"kernel": (5, 5), "stride": (2, 2)}, "stride is 2x2"),
-        ((64, 64, (8, 8)), {**SAME, "stride": (2, 2)}, "stride is 2x2"),
+        ((3, 64, (8, 8)), {**SAME, "stride": (2, 2)}, "stride is 2x2"),
+        ((64, 64, (8, 8)), {"kernel": (1, 1), "stride": (2, 2)}, "1x1"),
         ((64, 64, (8, 8)), {**SAME, "groups": 32}, "32 groups"),
         ((64, 64, (8, 8)), {**SAME, "groups": 64, "stride": (3, 3)}, "64 groups"),
         ((3, 64, (8, 8)), SAME, "fewer than 16 channels"),
@@ -74,13 +74,21 @@ def test_other_layers_of_5x5_are_direct_and_say_why(shape, padding, reason):
     assert reason in technique.reason
 
 
+@pytest.mark.parametrize("kernel", [(3, 3), (5, 4)])
+def test_wide_layers_with_a_stride_are_convolved_as_maps(kernel):
+    for plan in (plan_convolution, plan_input_grad):
+        technique = plan(8, 32, (16, 16), kernel=kernel, stride=(1, 2), padding=(1, 1))
+        assert technique == (MAPS, "the stride is 1x2", 0)
+        assert plan(7, 32, (16, 16), kernel=kernel, stride=(1, 2), padding=(1, 1)).name != MAPS
+
+
 @pytest.mark.parametrize(
     ("shape", "options"),
     [
         ((6, 16, (14, 14)), {"kernel": (5, 5)}),
         ((20, 50, (12, 12)), {"kernel": (5, 5), "mode": "exact"}),
         ((16, 120, (5, 5)), {"kernel": (5, 5)}),
-        ((16, 32, (32, 32)), {**SAME, "stride": (2, 2)}),
+        ((4, 32, (32, 32)), {**SAME, "stride": (2, 2)}),
     ],
 )
 def test_gradients_of_inputs_are_scattered_where_that_saves_work(shape, options):
@@ -93,7 +101,8 @@ def test_gradients_of_inputs_are_scattered_where_that_saves_work(shape, options)
     ("shape", "options", "name"),
     [
         ((12, 12, (12, 12)), {"kernel": (4, 4), "padding": (3, 3)}, "direct"),  # more outputs than inputs
-        ((64, 64, (300, 300)), {"kernel": (3, 3), "stride": (2, 2)}, "direct"),  # memory
+        ((4, 64, (400, 400)), {"kernel": (3, 3), "stride": (2, 2)}, "direct"),  # memory
+        ((64, 64, (8, 8)), {"kernel": (1, 1)}, "direct"),  # as much work, and simpler
         ((8, 16, (9, 9)), {"kernel": (2, 2), "groups": 4}, "direct"),
         ((64, 64, (16, 16)), SAME, "winograd 4x4"),
     ],

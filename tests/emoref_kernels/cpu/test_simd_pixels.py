@@ -27,7 +27,7 @@ def test_tiles_equal_plain_loops(vectors, panels, count):
         got[row] = rng.standard_normal(vectors * LANES)
         written[row] = True
     expected = got.copy()
-    arguments = (11, stride, panels, a, 5, b, 3, places, 2, count, 1 << 20, vectors)
+    arguments = (11, stride, panels, a, 5, b, 3, places, 2, count, 1 << 20, 48, vectors)
     multiply_pixels(got, *arguments)
     multiply_pixels_loops(expected, *arguments)
     np.testing.assert_array_equal(got, expected)
@@ -40,7 +40,7 @@ def test_one_tile_by_hand():
     a[0], a[ROWS] = 2.0, 3.0
     c = np.ones(ROWS * LANES, dtype=np.float32)
     # Terms: 2 * (0, 1, ...) and 3 * (LANES, LANES + 1, ...), added to 1 in row 0; the other rows get nothing.
-    multiply_pixels(c, 0, LANES, 1, a, 0, b, 0, np.array([0, 0, ROWS, LANES]), 0, 2, 0, 1)
+    multiply_pixels(c, 0, LANES, 1, a, 0, b, 0, np.array([0, 0, ROWS, LANES]), 0, 2, 0, 0, 1)
     np.testing.assert_array_equal(c[:LANES], 1 + 2 * b[:LANES] + 3 * b[LANES:])
     np.testing.assert_array_equal(c[LANES:], 1)
 

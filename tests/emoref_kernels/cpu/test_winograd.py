@@ -205,6 +205,12 @@ def test_padding_channels_stay_zero_whatever_the_images_hold(value):
     assert np.all(np.asarray(y)[0] == 0)
 
 
+def forget_plans():
+    """Have the cut chosen anew: plans are kept by shape."""
+    winograd._conv_plan.cache_clear()
+    winograd._gradient_plan.cache_clear()
+
+
 @pytest.mark.parametrize("outputs", [2, 4])
 @pytest.mark.parametrize("name", ["odd everything", "vgg", "bands"])
 def test_the_cut_of_the_work_changes_no_bit_of_a_convolution(monkeypatch, name, outputs):
@@ -218,12 +224,14 @@ def test_the_cut_of_the_work_changes_no_bit_of_a_convolution(monkeypatch, name, 
     ):
         for setting, value in changes.items():
             monkeypatch.setattr(winograd_cuts if setting == "_PIXEL_FLOATS" else winograd, setting, value)
+        forget_plans()
         y, dx, dw = all_passes(case, outputs)
         np.testing.assert_array_equal(y, expected[0])
         np.testing.assert_array_equal(dx, expected[1])
         assert_within(dw, expected[2], outputs)
         for got, planes in zip(all_passes_of_maps(case, outputs), (y, dx, dw), strict=True):
             np.testing.assert_array_equal(got, planes)
+    forget_plans()
 
 
 @pytest.mark.parametrize("outputs", [2, 4])
@@ -246,6 +254,7 @@ def check_threads():
         for outputs in (2, 4):
             for most_together in (2**30, 0):
                 winograd._TOGETHER_FLOATS = winograd._TOGETHER_SUMS = most_together
+                forget_plans()
                 results = []
                 for threads in range(1, most + 1):
                     numba.set_num_threads(threads)
@@ -283,15 +292,9 @@ def test_bits_do_not_depend_on_the_threads():
     run_here("import test_winograd; test_winograd.check_threads()", NUMBA_NUM_THREADS="2")
 
 
-# The parallel loops themselves run interpreted, which spares most of the compilation;
-# what they call is compiled.
 OTHER_PROCESSOR = """
 import test_winograd as t
-from emoref_kernels.cpu import winograd, winograd_filters
 from emoref_kernels.cpu.simd import LANES
-winograd._run = winograd._run.py_func
-for name in ("transform_filters_into", "_finish_filters"):
-    setattr(winograd_filters, name, getattr(winograd_filters, name).py_func)
 for name in ("odd everything", "mixed padding", "vgg"):
     for outputs in (2, 4):
         case = t.SHAPES[name]

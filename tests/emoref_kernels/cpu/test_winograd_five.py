@@ -181,11 +181,9 @@ def test_bits_do_not_depend_on_the_threads():
     run_here("import test_winograd_five as t; t.check_threads()", NUMBA_NUM_THREADS="2")
 
 
-# The parallel loop itself runs interpreted, which spares most of the compilation; what it calls is compiled.
 OTHER_PROCESSOR = """
 import test_winograd_five as t
 from emoref_kernels.cpu.simd import LANES
-t.five._run = t.five._run.py_func
 for name in ("odd everything", "lenet2", "one row of tiles"):
     t.check(t.SHAPES[name])
 print(LANES)
