@@ -109,6 +109,18 @@ def _batch_norm(s: _Source) -> Iterator[Drawn]:
         yield about, {**inputs, **statistics}, options
 
 
+def _batch_norm_sum(s: _Source) -> Iterator[Drawn]:
+    for about, shape, relu, two_ways in (
+        ("a residual block's end, whose result goes two ways", (3, 4, 3, 5), True, True),
+        ("read by one layer", (2, 5, 4, 3), True, False),
+        ("rows, without ReLU", (9, 6), False, True),
+    ):
+        channels = shape[1:2]
+        inputs = {"x": s.uniform(shape, -2.0, 4.0), "gamma": s.uniform(channels), "beta": s.uniform(channels)}
+        inputs |= {name: s.uniform(shape) for name in ("shortcut", "dy", *(("more",) if two_ways else ()))}
+        yield about, inputs, {"eps": 1e-5, "relu": relu}
+
+
 def _pool(s: _Source, ties: bool) -> Iterator[Drawn]:
     for about, shape, kernel, stride, padding in (
         ("halves the size", (2, 2, 6, 4), 2, None, 0),
@@ -233,6 +245,7 @@ _DRAWS = {
     "linear": _linear,
     "batch_norm": _batch_norm,
     "batch_norm_train": _batch_norm_train,
+    "batch_norm_sum": _batch_norm_sum,
     "relu": _relu,
     "tanh": _one_input,
     "add": _add,
@@ -251,8 +264,9 @@ _DRAWS = {
     "crowding_distance": _crowding_distance,
     "hypervolume": _hypervolume,
 }
-# Operations without gradients, or whose gradients do not start from a gradient in the result.
+# Operations that draw their gradient in the result themselves, have none, or do not start from one.
 _WITHOUT_DY = {
+    "batch_norm_sum",
     "add",
     "softmax",
     "softmax_cross_entropy",

@@ -28,7 +28,7 @@ class Operation:
     Attributes
     ----------
     name : str
-        The forward function.
+        The forward function, or what several are for.
     run : callable
         ``run(backend, inputs, arguments)`` returns the results by name.
     float32_tolerance, float64_tolerance : float
@@ -71,6 +71,15 @@ def _batch_norm_train(k: Backend, a: Arrays, o: Mapping[str, Any]) -> Results:
     y, mean, var = k.batch_norm_train(a["x"], a["gamma"], a["beta"], **o)
     dx, dgamma, dbeta = k.batch_norm_train_grad(a["dy"], a["x"], a["gamma"], mean, var, **o)
     return {"y": y, "mean": mean, "var": var, "dx": dx, "dgamma": dgamma, "dbeta": dbeta}
+
+
+def _batch_norm_sum(k: Backend, a: Arrays, o: Mapping[str, Any]) -> Results:
+    x, gamma, eps = a["x"], a["gamma"], o["eps"]
+    y, mean, var = k.batch_norm_train(x, gamma, a["beta"], **o, shortcut=a["shortcut"])
+    gradients = k.batch_norm_sum_grad(
+        a["dy"], x, gamma, mean, var, eps=eps, y=y if o["relu"] else None, more=a.get("more")
+    )
+    return {"y": y, **dict(zip(("dx", "dgamma", "dbeta", "dshortcut"), gradients, strict=True))}
 
 
 def _local_response_norm(k: Backend, a: Arrays, o: Mapping[str, Any]) -> Results:
@@ -164,6 +173,7 @@ OPERATIONS: dict[str, Operation] = {
         Operation("linear", _linear),
         Operation("batch_norm", _batch_norm),
         Operation("batch_norm_train", _batch_norm_train),
+        Operation("batch_norm_sum", _batch_norm_sum),
         Operation("local_response_norm", _local_response_norm),
         Operation("relu", _relu),
         Operation("tanh", _tanh),

@@ -73,6 +73,16 @@ def _batch_norm_train(t: Tensors, o: Options) -> dict[str, Any]:
     return {"y": y, "mean": mean, "var": var}
 
 
+def _batch_norm_sum(t: Tensors, o: Options) -> dict[str, Any]:
+    functional = _functional()
+    y = functional.batch_norm(t["x"], None, None, t["gamma"], t["beta"], training=True, eps=o["eps"])
+    y = y + t["shortcut"]
+    y = functional.relu(y) if o["relu"] else y
+    if "more" in t:
+        y.register_hook(lambda dy: dy + t["more"])
+    return {"y": y}
+
+
 def _local_response_norm(t: Tensors, o: Options) -> dict[str, Any]:
     return {"y": _functional().local_response_norm(t["x"], **o)}
 
@@ -155,6 +165,7 @@ OPERATIONS: dict[str, Callable[[Tensors, Options], dict[str, Any]]] = {
     "linear": _linear,
     "batch_norm": _batch_norm,
     "batch_norm_train": _batch_norm_train,
+    "batch_norm_sum": _batch_norm_sum,
     "local_response_norm": _local_response_norm,
     "relu": _relu,
     "tanh": _tanh,
