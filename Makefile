@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 # Extras for the tests; `EXTRAS=dev,report,data,dask,peers,oracles make test` adds the peers that values are checked against.
 EXTRAS ?= dev,report,data
+# How many processes share the tests, file by file; 0: all in one, which a debugger needs.
+WORKERS ?= 2
 
 BIN := $(VENV)/bin
 comma := ,
@@ -26,7 +28,7 @@ lint: $(TEST_STAMP)
 	$(BIN)/lint-imports
 
 tests: $(TEST_STAMP)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 docs: $(TEST_STAMP)
 	$(BIN)/python -m pytest docs $(ARGS)
