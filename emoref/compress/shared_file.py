@@ -12,7 +12,8 @@
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from math import prod
 from typing import Any
 
 import h5py
@@ -20,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emoref.compress.index_matrix import IndexMatrix, LayerSlots, SharedNetwork, share_filters
-from emoref.errors import EmorefError, FileFormatError
+from emoref.errors import EmorefError, FileFormatError, NetworkError
 from emoref.hdf5 import (
     open_checked,
     read_array,
@@ -38,6 +39,11 @@ Array = NDArray[Any]
 
 FORMAT_VERSION = 1
 _CLASS = "shared_network"
+
+# A file names unpruned architectures, of which it holds a part alone. So that a small one cannot ask for any
+# amount of memory, they may have so many values, or so many for each byte of what is stored.
+_MOST_VALUES = 2**26
+_MOST_VALUES_PER_BYTE = 1024
 
 
 def save_shared(
@@ -63,10 +69,14 @@ def save_shared(
     ------
     ShapeError
         If the store does not fit the network.
+    NetworkError
+        If hardly anything is left of large networks (less than a byte for 1024 of more than 2**26 values):
+        such a file would be refused when read.
     FileFormatError
         If the file cannot be written.
     """
     shared.multi.check_store(store)
+    _check_values(shared.nets, 4 * sum(_stored(shared, name, value) for name, value in store.items()))
 
     def fill(file: h5py.File) -> None:
         write_attributes(file, emoref_class=_CLASS, format_version=FORMAT_VERSION)
@@ -104,7 +114,8 @@ def load_shared(path: str | os.PathLike[str]) -> tuple[SharedNetwork, dict[str, 
     Raises
     ------
     FileFormatError
-        If the file is missing, damaged, of another class or a newer format version, or contradicts itself.
+        If the file is missing, damaged, of another class or a newer format version, contradicts itself, or
+        claims networks far larger than what it holds.
     """
     with open_checked(path, _CLASS, FORMAT_VERSION) as file:
         tasks = read_json(file, "tasks")
@@ -118,6 +129,7 @@ def load_shared(path: str | os.PathLike[str]) -> tuple[SharedNetwork, dict[str, 
         values = {name: read_array(file, f"parameters/{name}") for name in _group(path, file, "parameters")}
     try:
         nets = [Network.from_dict(net) for net in tasks["networks"]]
+        _check_values(nets, os.path.getsize(path))
         order = [name for name in layers if name in {node.name for node in nets[0].nodes}]
         order.sort(key=[node.name for node in nets[0].nodes].index)
         index = IndexMatrix(
@@ -136,6 +148,20 @@ def load_shared(path: str | os.PathLike[str]) -> tuple[SharedNetwork, dict[str, 
     except (EmorefError, KeyError, IndexError, TypeError, ValueError) as error:
         raise FileFormatError(f"{path}: damaged: {error}") from None
     return shared_net, store
+
+
+def _stored(shared: SharedNetwork, name: str, value: Array) -> int:
+    """Return how many numbers of a stored array the file holds."""
+    used = shared.used.get(name)
+    return value.size if used is None else int(used.sum()) * prod(value.shape[2:])
+
+
+def _check_values(nets: Sequence[Network], stored_bytes: int) -> None:
+    values = sum(prod(shape) for net in nets for shape in net.param_shapes().values())
+    if values > max(_MOST_VALUES, _MOST_VALUES_PER_BYTE * stored_bytes):
+        raise NetworkError(
+            f"{values:,} values in the unpruned networks are far more than {stored_bytes:,} bytes stand for"
+        )
 
 
 def load_shared_extra(path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from emoref.errors import RunFolderError
 from emoref.report import compare, sparse_compare
 from emoref.report.tables import Table
 from emoref.runs.config import read_table
@@ -36,6 +37,9 @@ _SPARSE = Comparison(
     sparse_compare.compare_sparse_runs, sparse_compare.TEXT_COLUMNS, sparse_compare.text_rows
 )
 
+_TABLES = {"emomc": "networks", "filter-sharing": "shared_networks"}
+"""Systems whose runs are not compared, and the table that holds their networks' figures."""
+
 
 def comparison_of(folders: Sequence[str | Path]) -> Comparison:
     """Return the comparison for the system of the first run.
@@ -48,9 +52,14 @@ def comparison_of(folders: Sequence[str | Path]) -> Comparison:
     Raises
     ------
     RunFolderError
-        If the first folder is no run.
+        If the first folder is no run, or of a system that has no comparison.
     """
     if len(folders) < 2:
         return _BASELINES
     system = read_table(RunFolder.open(folders[0]).config).get("system")
+    if system in _TABLES:
+        raise RunFolderError(
+            f"{folders[0]}: there is no comparison over seeds for runs of {system!r}; the figures of each "
+            f"are in its tables/{_TABLES[system]}.csv"
+        )
     return _SPARSE if system == "joint-sparse" else _BASELINES

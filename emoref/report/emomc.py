@@ -29,23 +29,18 @@ def summary(record: RunRecord) -> str:
     if not record.compressed:
         done = counted(len(record.library), "pruned model")
         return f"{start} {done}, {len(record.searches)} searches begun; no network is chosen yet."
-    words = []
+    words, chosen = [], tables.within_limit(record)
+    kept = {cost: n for cost, n in chosen.items() if tables.keeps_limit(record, n)}
     for what, names in (("energy", DATAFLOWS), ("size", CODINGS)):
-        factors = [
-            (tables.factor(n, cost), cost)
-            for n in record.compressed
-            if n.name.endswith("-within")
-            for cost in tables.own_costs(record, n)
-            if cost in names
-        ]
-        if factors:
-            factors.sort(key=lambda pair: names.index(pair[1]))
-            shown = ", ".join(f"{f:.1f} ({cost})" for f, cost in factors)
+        shown = ", ".join(f"{tables.factor(kept[cost], cost):.1f} ({cost})" for cost in names if cost in kept)
+        if shown:
             words.append(f"{what} {shown}")
     limit = 100 * record.config.get("select", {}).get("max_error_increase", 0.003)
+    missed = ", ".join(cost for cost in (*DATAFLOWS, *CODINGS) if cost in chosen and cost not in kept)
+    left = f" No network kept to {limit:g} points for {missed}." if missed else ""
     if not words:
-        return f"{start} {counted(len(record.compressed), 'network')} written."
-    return f"{start} Times less at {limit:g} points more validation error at most: {'; '.join(words)}."
+        return f"{start} {counted(len(record.compressed), 'network')} written.{left}"
+    return f"{start} Times less at {limit:g} points more validation error at most: {'; '.join(words)}.{left}"
 
 
 # -------------------------------------------------------------------------------------------------- fronts
@@ -152,12 +147,7 @@ def _rounded(values: np.ndarray) -> list[float | None]:
 
 def paper_section(record: RunRecord, drawn: dict[str, Figure]) -> str:
     """Show the cheapest networks within the allowed error beside the paper's tables II and III."""
-    chosen = {
-        cost: n
-        for n in record.compressed
-        if n.name.endswith("-within")
-        for cost in tables.own_costs(record, n)
-    }
+    chosen = tables.within_limit(record)
     if not chosen:
         return missing("No network is chosen yet: there is nothing to put beside the paper's tables.")
     model = record.config.get("model", {})
@@ -171,7 +161,8 @@ def paper_section(record: RunRecord, drawn: dict[str, Figure]) -> str:
             "The paper's rows are its tables II and III, VGG-16 on CIFAR-10, with the loss of accuracy and "
             "the factors that it states; our row is this run's network. Factors are relative to the "
             "uncompressed network in 32-bit floating point. The loss is that on the test set, in points, of "
-            "the networks from left to right; they were chosen on validation images. Rules of the costs: "
+            "the networks from left to right; they were chosen on validation images. A star marks the most "
+            "accurate network where none kept to the allowed validation error. Rules of the costs: "
             f"{rules}, energy model {text(str(model.get('energy', 'emomc')))}."
         )
     )
@@ -192,7 +183,8 @@ def _beside(
         network = chosen[name]
         value = network.energies_pj[name] if name in DATAFLOWS else network.sizes_bits[name]
         values[i] = f"{value * unit[1]:.4g}"
-        factors[i] = f"{tables.factor(network, name):.2f}"
+        star = "" if tables.keeps_limit(record, network) else " *"
+        factors[i] = f"{tables.factor(network, name):.2f}{star}"
         losses[i] = _loss(record, network)
     cells.append(("this run", " / ".join(losses), *values, *factors))
     for method, (loss, costs, ratios) in published.items():

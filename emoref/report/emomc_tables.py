@@ -253,6 +253,25 @@ def factor(network: CompressedRecord, cost: str) -> float:
     return network.energy_factor(cost) if cost in DATAFLOWS else network.size_factor(cost)
 
 
+def within_limit(record: RunRecord) -> dict[str, CompressedRecord]:
+    """Return by cost the network that was chosen as the cheapest within the allowed validation error.
+
+    Where no network kept the limit the most accurate one bears that name; see :func:`keeps_limit`. A search
+    for one cost goes before a search for several.
+    """
+    chosen = [network for network in record.compressed if network.name.endswith("-within")]
+    chosen.sort(key=lambda network: -len(own_costs(record, network)))
+    return {cost: network for network in chosen for cost in own_costs(record, network)}
+
+
+def keeps_limit(record: RunRecord, network: CompressedRecord) -> bool:
+    """Return whether a network's validation error is within the allowed increase over the base network's."""
+    if record.base is None:
+        return False
+    limit = record.config.get("select", {}).get("max_error_increase", 0.003)
+    return network.validation.error <= record.base.validation.error_after + limit + 1e-9
+
+
 def _score(record: RunRecord, network: CompressedRecord, cost: str, ratio: float) -> float | None:
     if record.base is None:
         return None

@@ -30,7 +30,7 @@ from emoref.systems import steps
 from emoref.systems.emomc_costs import Costs, ModelSection
 from emoref.systems.emomc_search import Accuracy, SearchSection, run_search, searches
 from emoref.systems.emomc_select import SelectSection, select_all, test_all, write_models
-from emoref.systems.library import LibrarySection, build_library
+from emoref.systems.library import LibrarySection, build_library, check_library_file
 
 __all__ = ["EmomcConfig", "run"]
 
@@ -55,12 +55,21 @@ class EmomcConfig(ExperimentConfig):
         return self
 
 
+def _check_early(config: EmomcConfig, splits: steps.Splits, folder: RunFolder) -> None:
+    """Refuse before hours of training what would otherwise be refused when it is needed."""
+    if not config.search.paper_protocol:
+        steps.fitness_images(splits, config.search.images, config.seed)
+    if config.library.file and not folder.library.exists():
+        check_library_file(config.library)
+
+
 def run(config: EmomcConfig, folder: RunFolder, progress: Progress) -> None:
     """Do one EMOMC experiment, or what is left of it.
 
     Every stage first looks at what the folder already holds, so the same call starts, resumes and completes.
     """
     splits = steps.load_splits(config)
+    _check_early(config, splits, folder)
     base = steps.base_network(config, splits, folder, progress)
     library = build_library(config, config.library, base, splits, folder, progress)
     costs = Costs(library, config.model)

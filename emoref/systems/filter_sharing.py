@@ -116,6 +116,16 @@ class FilterSharingConfig(TasksConfig):
     finetune: TrainSection = TrainSection(epochs=20, lr=0.01)
     baselines: SharingBaselinesSection = SharingBaselinesSection()
 
+    @model_validator(mode="after")
+    def _common_start_is_possible(self) -> "FilterSharingConfig":
+        given = [task.name for task in self.data.tasks if task.file]
+        if "common" in self.variants and given:
+            raise ValueError(
+                "select.variants: a common start needs networks that are trained here, but task "
+                f"{given[0]!r} has a file"
+            )
+        return self
+
     @property
     def variants(self) -> tuple[Variant, ...]:
         """The variants to make: with one task there is nothing to share, only to prune."""

@@ -39,7 +39,7 @@ from emoref.runs.sparse_record import record_file, search_name
 from emoref.search import MaskGenome
 from emoref.seeding import child_seed
 from emoref.systems import steps, tasks
-from emoref.systems.joint_sparse_pick import Pick, SelectSection, choose
+from emoref.systems.joint_sparse_pick import Pick, SelectSection, check_kept_ratios, choose
 from emoref.systems.joint_sparse_search import INITIALISATIONS, MaskProblem, SearchSection, run_search
 from emoref.systems.joint_sparse_store import StoreSection, Trained, store_network, test_all
 from emoref.systems.steps import Params
@@ -121,6 +121,8 @@ def run(config: JointSparseConfig, folder: RunFolder, progress: Progress) -> Non
     genome = MaskGenome(nets[0], config.search.block_size)
     fitness = [_fitness_images(task, config) for task in applications]
     groups = groups_of(config, applications)
+    for group in groups:
+        check_kept_ratios(config.select.kept_ratios, genome, len(applications), len(group.tasks))
     for group in groups:
         members = [applications.index(task) for task in group.tasks]
         trained = pretrain(config, group, [nets[i] for i in members], folder, progress)

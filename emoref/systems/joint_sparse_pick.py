@@ -3,6 +3,7 @@
 Which networks Chen et al. 2021 choose is not published; these rules are emoref's.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -13,9 +14,10 @@ from pydantic import Field, model_validator
 from emoref import emo
 from emoref.errors import ConfigError, ProblemError
 from emoref.runs.config import Probability, Section
+from emoref.search import MaskGenome
 from emoref.systems.joint_sparse_search import MaskProblem
 
-__all__ = ["Pick", "SelectSection", "choose", "connection_budget", "percent_name"]
+__all__ = ["Pick", "SelectSection", "check_kept_ratios", "choose", "connection_budget", "percent_name"]
 
 KeptRatio = Annotated[float, Field(gt=0, le=1)]
 
@@ -97,6 +99,36 @@ def connection_budget(ratio: float, weights: int, tasks: int, members: int) -> i
         raise ProblemError(f"a group has 1 or all {tasks} tasks, got {members}")
     # The small term keeps e.g. 0.29 * 100 = 28.999999999999996 from being rounded down to 28.
     return min(weights, members * int(ratio * weights + 1e-9))
+
+
+def check_kept_ratios(ratios: Sequence[float], genome: MaskGenome, tasks: int, members: int) -> None:
+    """Refuse, before anything is trained, kept ratios that cannot leave a connection in every layer.
+
+    Parameters
+    ----------
+    ratios : sequence of float
+        The section's `kept_ratios`.
+    genome : MaskGenome
+        The masks of one network.
+    tasks, members : int
+        As for :func:`connection_budget`.
+
+    Raises
+    ------
+    ConfigError
+        If a budget is below one bit's weights for each layer. That a larger one suffices shows only once
+        there are weights: what is read must be made.
+    """
+    starts = np.cumsum(genome.sizes) - genome.sizes
+    least = int(np.minimum.reduceat(genome.group_sizes, starts).sum())
+    for ratio in ratios:
+        budget = connection_budget(ratio, int(genome.weights.sum()), tasks, members)
+        if budget < least:
+            group = "a separate network" if members < tasks else "the joint network"
+            raise ConfigError(
+                f"select.kept_ratios: {ratio:g} leaves {group} {budget} connections; its "
+                f"{len(genome.names)} hidden layers need at least {least}"
+            )
 
 
 def percent_name(ratio: float) -> str:

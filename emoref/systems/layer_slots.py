@@ -8,6 +8,7 @@ linear layer.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -155,9 +156,11 @@ def kept_at_rate(slots: int, rate: float) -> int:
     """
     kept = round((1.0 - rate) * slots)
     if kept < 1:
+        # More than half a filter must be left. The largest rate of three digits that leaves it:
+        largest = (ceil(1000 * (1 - 0.5 / slots)) - 1) / 1000
         raise ConfigError(
             f"a pruning rate of {rate:g} would empty a layer of {slots} filters; "
-            f"at most {1 - 0.5 / slots:.4g} keeps one"
+            f"{largest:g} or less keeps one at least"
         )
     return kept
 

@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from emoref import compress, nn
 from emoref.compress import Library, PrunedModel, network_checksum
+from emoref.compress.library import library_notes
 from emoref.errors import ConfigError, NetworkError
 from emoref.nn import Network
 from emoref.runs.config import ExperimentConfig, Section, TrainSection
@@ -57,6 +58,30 @@ class LibrarySection(Section):
         return self
 
 
+def check_library_file(section: LibrarySection) -> None:
+    """Refuse, before anything is trained, a ``library.file`` that lacks a model; its weights are not read.
+
+    Parameters
+    ----------
+    section : LibrarySection
+        The file and the ratios.
+
+    Raises
+    ------
+    FileFormatError
+        If the file is missing, damaged or no library.
+    ConfigError
+        If a ratio is missing; lists those that there are.
+    """
+    known = [notes["remaining_ratio"] for notes in library_notes(section.file)]
+    for ratio in section.ratios:
+        if ratio not in known:
+            found = ", ".join(f"{r:g}" for r in known) or "none"
+            raise ConfigError(
+                f"library.file: {section.file} has no model with remaining ratio {ratio:g}; it has {found}"
+            )
+
+
 def build_library(
     config: ExperimentConfig,
     section: LibrarySection,
@@ -98,11 +123,10 @@ def build_library(
     if folder.library.exists():
         library = _of_this_network(Library.load(folder.library), checksum, str(folder.library))
     elif section.file:
-        found = _of_this_network(Library.load(section.file), checksum, f"library.file: {section.file}")
-        try:
-            library = found.with_ratios(section.ratios)
-        except NetworkError as error:
-            raise ConfigError(f"library.file: {section.file}: {error}") from None
+        hint = "; give the trained network of that library's run as base.file"
+        found = Library.load(section.file)
+        found = _of_this_network(found, checksum, f"library.file: {section.file}", hint)
+        library = found.with_ratios(section.ratios)
         library.save(folder.library)
     for ratio in section.ratios:
         if ratio not in library.ratios:
@@ -113,11 +137,11 @@ def build_library(
     return library.with_ratios(section.ratios)
 
 
-def _of_this_network(library: Library, checksum: str, where: str) -> Library:
+def _of_this_network(library: Library, checksum: str, where: str, hint: str = "") -> Library:
     if library.base != checksum:
         raise NetworkError(
             f"{where} belongs to another network: its models were pruned from a network with checksum "
-            f"{library.base}, the base network here has {checksum}"
+            f"{library.base}, the base network here has {checksum}{hint}"
         )
     return library
 

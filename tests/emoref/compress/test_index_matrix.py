@@ -1,5 +1,8 @@
 """The index matrix: counted by hand, exported as slim networks, and what is refused."""
 
+import tracemalloc
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -19,6 +22,7 @@ from emoref.compress import (
     slim,
 )
 from emoref.errors import FileFormatError, NetworkError, ShapeError
+from emoref.hdf5 import write_array, write_atomic, write_attributes, write_json
 from emoref.nn import NetworkBuilder
 
 TASKS = ("a", "b")
@@ -225,6 +229,35 @@ def test_a_damaged_file_is_refused(tmp_path):
     path.write_bytes(b"no")
     with pytest.raises(FileFormatError):
         load_shared(path)
+
+
+def test_a_small_file_cannot_ask_for_much_memory(tmp_path):
+    """The architecture of 10**11 weights, of which one filter in each layer is kept."""
+    path = tmp_path / "shared.h5"
+    net = networks.build("mlp", (1, 2, 2), 2, hidden=(3, 3))
+    index = IndexMatrix.of_masks(["a"], [{name: np.arange(3) < 1 for name in ("fc1", "fc2")}])
+    shared, store = share_filters([net], [net.init(0)], index)
+    large = networks.build("mlp", (1, 2, 2), 2, hidden=(10**5, 10**6))
+    with pytest.raises(NetworkError, match="values in the unpruned networks are far more than"):
+        save_shared(path, replace(shared, nets=(large,)), store)
+
+    def hostile(file):
+        write_attributes(file, emoref_class="shared_network", format_version=1)
+        write_json(file, "tasks", {"names": ["a"], "networks": [large.to_dict()]})
+        for name, size in (("fc1", 10**5), ("fc2", 10**6)):
+            kept = (np.arange(size) < 1).astype(np.uint8)
+            write_array(file, f"index/{name}/kept", kept[None])
+            write_array(file, f"index/{name}/shared", 0 * kept)
+        file.create_group("parameters")
+
+    write_atomic(path, hostile)
+    tracemalloc.start()
+    with pytest.raises(
+        FileFormatError, match=r"damaged: 100,.* values in the unpruned networks are far more"
+    ):
+        load_shared(path)
+    assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    tracemalloc.stop()
 
 
 def test_a_row_with_nothing_kept_is_refused():

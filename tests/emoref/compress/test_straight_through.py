@@ -6,6 +6,7 @@ import pytest
 from emoref import nn
 from emoref.compress import quantize_network, straight_through_backend
 from emoref.errors import ConfigError, NetworkError
+from emoref.nn.layout import training_layout
 
 
 @pytest.fixture
@@ -27,6 +28,28 @@ def task(count=60, seed=0):
     images[labels == 0, :, 2] += 2
     images[labels == 1, :, :, 5] += 2
     return images, labels
+
+
+def test_training_on_the_cpu_takes_the_steps_of_the_rounded_weights():
+    """One step of a network that the CPU back end would train in channels-last maps."""
+    b = nn.NetworkBuilder("wide", (16, 6, 6))
+    b.conv("conv", 16, 3, padding=1)
+    b.relu("relu")
+    b.flatten("flat")
+    b.linear("fc", 3)
+    net = b.build()
+    assert training_layout(net).name == "channels-last"
+    rng = np.random.default_rng(0)
+    images, labels = rng.normal(size=(8, 16, 6, 6)).astype(np.float32), rng.integers(3, size=8)
+    params = net.init(0)
+    rounded = quantize_network(net, params, 3).params()
+    slope = nn.loss_and_gradients(net, rounded, images, labels, backend="reference").grads
+    before = {name: value.copy() for name, value in params.items()}
+    k = straight_through_backend(net, params, 3, backend="cpu")
+    config = nn.TrainConfig(epochs=1, batch_size=8, lr=0.5, momentum=0.0, weight_decay=0.0)
+    nn.fit(net, params, nn.ArrayData(images, labels), config, backend=k)
+    for name, value in params.items():
+        np.testing.assert_allclose(value, before[name] - 0.5 * slope[name], atol=1e-5)
 
 
 @pytest.mark.parametrize("settings", [{}, {"symmetric": False}, {"per_channel": True}])

@@ -49,7 +49,9 @@ def store_of(folder: RunFolder, name: str, objective: str, coding: str, costs: l
     return store
 
 
-def network_of(name: str, search: str, energy_pj: float, size_bits: float) -> CompressedRecord:
+def network_of(
+    name: str, search: str, energy_pj: float, size_bits: float, wrong: int = 4
+) -> CompressedRecord:
     bits = {"conv1": 8, "conv2": 6, "fc": 12}
     return CompressedRecord(
         name=name,
@@ -69,7 +71,7 @@ def network_of(name: str, search: str, energy_pj: float, size_bits: float) -> Co
         other_bytes=40,
         header_bytes=1000,
         searched=Count(100, 2),
-        validation=Count(200, 5),
+        validation=Count(200, wrong),
         breakdown_pj={
             d: {"conv1": [1.0, 2, 3, 4, 5], "conv2": [0.0] * 5, "fc": [1.0] * 5} for d in DATAFLOWS
         },
@@ -100,8 +102,8 @@ def run(record: RunRecord, tmp_path) -> RunRecord:
             "energy-X-Y": store_of(folder, "energy-X-Y", "energy under X:Y (pJ)", "normal", [1e5, 3e5, 2e5]),
         },
         compressed=(
-            network_of("size-csr-within", "size-csr", 2e5, 1728.0),
-            network_of("energy-X-Y-within", "energy-X-Y", 1e5, 3456.0),
+            network_of("size-csr-within", "size-csr", 2e5, 1728.0, wrong=4),
+            network_of("energy-X-Y-within", "energy-X-Y", 1e5, 3456.0, wrong=5),
         ),
     )
 
@@ -172,8 +174,10 @@ def test_the_page_shows_every_section(run):
     page = page_of(run)
     for title, _ in emomc.SECTIONS:
         assert f"<h2>{title}</h2>" in page
+    kept = replace(run, compressed=tuple(replace(n, validation=Count(200, 4)) for n in run.compressed))
     assert (
-        "Times less at 0.3 points more validation error at most: energy 10.0 (X:Y); size 10.0 (csr)" in page
+        "Times less at 0.3 points more validation error at most: energy 10.0 (X:Y); size 10.0 (csr).<"
+        in page_of(kept)
     )
     assert "paper: Play and Prune" in page
     assert "14" in page
@@ -185,6 +189,35 @@ def test_the_page_shows_every_section(run):
     assert {"front-energy-X-Y", "front-size-csr", "library", "hypervolumes", "energy-parts-X-Y"} <= set(
         figures
     )
+
+
+def test_a_network_beyond_the_limit_is_not_called_within_it(run):
+    """The base network errs on 2 % of the validation images; 2.5 % are more than 0.3 points beyond."""
+    page = page_of(run)
+    assert "Times less at 0.3 points more validation error at most: size 10.0 (csr)." in page
+    assert "No network kept to 0.3 points for X:Y." in page
+    assert "<td>10.00 *</td>" in page
+    nothing = replace(run, compressed=(run.compressed[1],))
+    assert "1 network written. No network kept to 0.3 points for X:Y." in page_of(nothing)
+    assert not emomc_tables.keeps_limit(replace(run, base=None), run.compressed[0])
+
+
+def test_beside_the_paper_stands_the_search_for_that_cost_alone(run):
+    three = network_of("three-within", "three", 5e4, 864.0)
+    layout = {**run.searches["size-csr"].layout, "coding": "csr"}
+    layout["objectives"] = ["error", "energy under X:Y (pJ)", "size as csr (bit)"]
+    both = replace(
+        run,
+        searches={**run.searches, "three": SearchStore(run.folder.search_file("three"), layout)},
+        compressed=(*run.compressed, three),
+    )
+    chosen = emomc_tables.within_limit(both)
+    assert {cost: n.name for cost, n in chosen.items()} == {
+        "X:Y": "energy-X-Y-within",
+        "csr": "size-csr-within",
+    }
+    alone = emomc_tables.within_limit(replace(both, compressed=(three,)))
+    assert {cost: n.name for cost, n in alone.items()} == {"X:Y": "three-within", "csr": "three-within"}
 
 
 def test_the_page_says_when_the_test_set_was_looked_at(run):

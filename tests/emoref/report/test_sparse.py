@@ -229,6 +229,15 @@ def test_comparison_refuses(tmp_path):
         compare_sparse_runs([first, half.path])
 
 
+@pytest.mark.parametrize(("system", "table"), [("emomc", "networks"), ("filter-sharing", "shared_networks")])
+def test_systems_without_a_comparison_are_told(tmp_path, system, table):
+    folders = [RunFolder.create(tmp_path / n, f'system = "{system}"\n').path for n in ("1", "2")]
+    with pytest.raises(
+        RunFolderError, match=rf"no comparison over seeds for runs of '{system}'; .*/{table}\.csv"
+    ):
+        comparison_of(folders)
+
+
 def test_a_record_knows_its_errors():
     one = network("joint-kept-5", ("low", "high"), (10, 20), 20)
     assert one.mean_error("after", "test") == pytest.approx(0.075)

@@ -12,12 +12,12 @@ from emoref.compress.library import Library, network_checksum
 from emoref.data import load
 from emoref.errors import ConfigError, FileFormatError, NetworkError, RunFolderError
 from emoref.runs import executors
-from emoref.runs.compressed import compressed_names, read_compressed
+from emoref.runs.compressed import Count, compressed_names, read_compressed
 from emoref.runs.folder import RunFolder
 from emoref.runs.progress import Silent
 from emoref.runs.record import read_network_record
 from emoref.runs.store import SearchStore
-from emoref.systems import execute, load_run_config, steps
+from emoref.systems import emomc_select, execute, load_run_config, steps
 
 
 def files_that_count(folder):
@@ -154,9 +154,26 @@ def test_a_library_without_a_wanted_ratio_is_refused(emomc_run, run_emomc, tmp_p
         run_emomc(tmp_path / "run", *from_base_and_library(emomc_run), "library.ratios=[0.5]")
 
 
+@pytest.mark.parametrize(
+    ("override", "error", "message"),
+    [
+        ('library.file="/no/such.h5"', FileFormatError, "/no/such.h5: no such file"),
+        ("search.images=201", ConfigError, "search.images: 201 asked for, but data.validation holds out 200"),
+        ("library.ratios=[0.5]", ConfigError, "no model with remaining ratio 0.5; it has 0.3, 0.8"),
+    ],
+)
+def test_what_is_needed_late_is_asked_for_before_training(
+    emomc_run, run_emomc, tmp_path, override, error, message
+):
+    with pytest.raises(error, match=message):
+        run_emomc(tmp_path / "run", f'library.file="{emomc_run.library}"', override)
+    assert not (tmp_path / "run" / "base.h5").exists()
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
 def test_a_library_of_another_network_is_refused(emomc_run, run_emomc, tmp_path):
     other = f'library.file="{emomc_run.library}"'
-    with pytest.raises(NetworkError, match=r"library.file: .*belongs to another network"):
+    with pytest.raises(NetworkError, match=r"library.file: .*belongs to another network.*as base.file"):
         run_emomc(tmp_path / "run", other, "seed=4", "base.train.epochs=1")
     path = tmp_path / "copy"
     shutil.copytree(emomc_run.path, path)
@@ -330,6 +347,34 @@ def test_budgets_take_the_most_accurate_within(emomc_run, run_emomc, tmp_path):
     assert chosen[0].energies_pj["X:Y"] <= 0.2 * chosen[0].base_energies_pj["X:Y"]
     with pytest.raises(ConfigError, match=r"select.budgets: search energy-X-Y has no network"):
         short_run(run_emomc, emomc_run, tmp_path / "x", "select.budgets=[0.001]", "search.codings=[]")
+
+
+class Lucky:
+    """A checker that knows the error of each candidate, and counts how often it is asked."""
+
+    base_error = 0.01
+
+    def __init__(self, errors):
+        self.errors, self.asked = errors, []
+
+    def count(self, row):
+        self.asked.append(int(row[0]))
+        return Count(1000, round(1000 * self.errors[int(row[0])]))
+
+
+@pytest.mark.parametrize(("good", "found"), [(0, 0), (19, 19), (25, 29), (99, 99), (100, 99)])
+def test_the_cheapest_within_the_limit_is_found_behind_lucky_ones(good, found):
+    """Of 100 candidates, cheapest first, those from `good` on keep the limit on all validation images."""
+    rows = np.arange(100.0)[:, None]
+    front = emomc_select._Front(None, rows, np.full(100, 0.01), rows + 1.0, 1000, 0.01)
+    checker = Lucky([0.012 if place >= good else 0.02 for place in range(100)])
+    place, why = emomc_select._cheapest_within(front, checker, 0.003)
+    assert len(checker.asked) <= 40
+    if good == 100:
+        assert why.startswith("most accurate: none was found")
+    else:
+        assert why.startswith("cheapest with at most 0.3 points")
+        assert good <= place <= found + 4
 
 
 def test_limits_that_nothing_meets_are_named(emomc_run, run_emomc, tmp_path):

@@ -215,8 +215,11 @@ def test_trained_networks_can_be_given(finished, tmp_path):
     ours, theirs = (read_shared_record(some, "index-50") for some in (folder, finished))
     assert ours.stored == theirs.stored
     assert [task.test_wrong_after for task in ours.tasks] == [task.test_wrong_after for task in theirs.tasks]
+    with pytest.raises(ConfigError, match=r"variants: a common start needs .*, but task 'low' has a file"):
+        config_of(f"data.tasks=[{given}]", 'select.variants=["index", "common"]')
+    config = config_of(f"data.tasks=[{given}]")
     with pytest.raises(ConfigError, match="a common start needs networks that are trained here"):
-        execute_tiny(tmp_path / "no", f"data.tasks=[{given}]", 'select.variants=["common"]')
+        tasks.base_networks(config, tasks.load_tasks(config), folder, Silent(), "common")
 
 
 def test_a_damaged_record_is_refused(finished, tmp_path):

@@ -1,6 +1,7 @@
 """Joint sparse compression from end to end on a small run: what it stores, resume, one seed one result."""
 
 import tomllib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,8 +15,10 @@ from emoref.runs.folder import RunFolder
 from emoref.runs.progress import Silent
 from emoref.runs.sparse_record import read_sparse_record, read_sparse_records, record_file
 from emoref.runs.store import SearchStore
+from emoref.search import MaskGenome
 from emoref.systems import execute, load_run_config, parse_config
 from emoref.systems.joint_sparse import shrink
+from emoref.systems.joint_sparse_pick import SelectSection, check_kept_ratios, choose
 from emoref.systems.joint_sparse_store import Trained, joint_network, joint_params, load_stored
 
 TINY = """
@@ -370,10 +373,33 @@ def test_nothing_to_choose_is_refused():
 
 
 def test_a_kept_ratio_that_would_empty_a_layer_is_refused(tmp_path):
+    """One connection for each of three layers is the least; two of two networks' 2,286 are too few."""
     with pytest.raises(
-        ConfigError, match=r"select\.kept_ratios: 0\.001 leaves joint too little: no mask keeps at most 2 of"
+        ConfigError, match=r"kept_ratios: 0\.001 leaves the joint network 2 connections; its 3 hidden layers"
     ):
-        execute_tiny(tmp_path / "run", *QUICK, "select.kept_ratios=[0.001]")
+        execute_tiny(tmp_path / "run", *QUICK, "select.kept_ratios=[0.05, 0.001]")
+    with pytest.raises(
+        ConfigError, match=r"0\.002 leaves a separate network 2 connections; .* need at least 3"
+    ):
+        execute_tiny(tmp_path / "apart", "select.kept_ratios=[0.002]")
+    blocks = ('search.granularity="group"', "search.block=25")
+    with pytest.raises(ConfigError, match=r"0\.02 leaves the joint network 44 connections; .* at least 64"):
+        execute_tiny(tmp_path / "blocks", *QUICK, *blocks, "select.kept_ratios=[0.02]")
+    assert not any((tmp_path / name / "bases").exists() for name in ("run", "apart", "blocks"))
+
+
+def test_a_kept_ratio_too_small_for_the_strongest_connections_is_refused_when_chosen():
+    """Two connections are one a layer, but the strongest of fc2 reads the unit that fc1's does not make."""
+    b = nn.NetworkBuilder("small", (3,))
+    b.linear("fc1", 2), b.relu("relu1"), b.linear("fc2", 2), b.relu("relu2"), b.linear("head", 4)
+    genome = MaskGenome(b.build())
+    check_kept_ratios([0.2], genome, tasks=1, members=1)
+    strength = np.array([0.9, 0.1, 0.2, 0.3, 0.1, 0.7, 0.5, 0.2, 0.1, 0.8])
+    problem = SimpleNamespace(genome=genome, weights=10, tasks=("all",), magnitudes=strength)
+    front = SimpleNamespace(F=np.array([[0.1, 1.0]]), X=np.ones((1, 10), dtype=bool))
+    section = SelectSection(knee=False, sparsest=False, kept_ratios=(0.2,))
+    with pytest.raises(ConfigError, match=r"kept_ratios: 0\.2 leaves joint too little: no mask keeps at"):
+        choose("joint", 1, problem, front, section)
 
 
 @pytest.mark.parametrize("name", [name for name in preset_names() if name.startswith("chen2021")])

@@ -1,6 +1,7 @@
 """Choosing slots: rates, importance, equal storage, and workers that break."""
 
 import pickle
+import re
 from concurrent.futures import Executor, Future
 
 import numpy as np
@@ -61,6 +62,17 @@ def test_a_rate_that_empties_a_layer_names_it(two):
     with pytest.raises(ConfigError, match=r"layer 'conv1': a pruning rate of 0\.9 would empty a layer of 4"):
         layer_slots.check_rates(two[0][0], [0.5, 0.9])
     layer_slots.check_rates(two[0][0], [0.5, 0.8])
+
+
+@pytest.mark.parametrize("slots", [1, 2, 3, 4, 6, 20, 50, 64, 500, 999, 2048])
+def test_the_rate_that_is_advised_keeps_a_filter(slots):
+    with pytest.raises(ConfigError, match="or less keeps one at least") as refused:
+        layer_slots.kept_at_rate(slots, 1.0)
+    advised = float(re.search(r"; (0\.[0-9]+) or less", str(refused.value))[1])
+    assert layer_slots.kept_at_rate(slots, advised) >= 1
+    if slots < 500:
+        with pytest.raises(ConfigError):
+            layer_slots.kept_at_rate(slots, advised + 0.002)
 
 
 def test_a_criterion_keeps_the_strongest_of_each_task(two):
