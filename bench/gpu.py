@@ -6,8 +6,9 @@ with TF32 off, and take turns. A time is that of back-to-back calls up to a sync
 rounds, so it holds what launching costs.
 
 A part is measured only if its results are right: relative to the reference back end in float64,
-``norm(found - expected) / norm(expected)``, at most 1e-4. Without a GPU (``NUMBA_ENABLE_CUDASIM=1``) all
-parts run once on tiny shapes, and no time is written.
+``norm(found - expected) / norm(expected)``, at most 1e-4; a training step layer by layer
+(:mod:`bench.gpu_steps` says why). ``--rounds 0`` only checks, for tools that watch every access to memory.
+Without a GPU (``NUMBA_ENABLE_CUDASIM=1``) all parts run once on tiny shapes, and no time is written.
 """
 
 import argparse
@@ -23,11 +24,12 @@ from typing import Any
 import numpy as np
 
 from bench.gpu_population import population
+from bench.gpu_steps import layer_errors, relative_error, whole_pass
 from bench.gpu_table import Row, to_markdown, write_table
 from bench.models import torch_model
 from emoref import data, networks, nn
 from emoref.nn.device import placed, resident
-from emoref_kernels import Backend, load_backend
+from emoref_kernels import Backend, BackendError, load_backend
 from emoref_kernels.cuda import niching as device_niching
 from emoref_kernels.cuda.jit import KERNELS
 from emoref_kernels.cuda.memory import POOL
@@ -82,10 +84,11 @@ class Setting:
         return self.rng.standard_normal(shape, dtype=np.float32)
 
     def times(self, own: Callable[[], object], peer: Callable[[], object] | None) -> dict[str, float | None]:
-        """Return milliseconds a call of both sides, which take turns; on the simulator, run both once."""
+        """Return milliseconds a call of both sides, which take turns; on the simulator, run emoref's once."""
         sides = {"emoref_ms": own, "torch_ms": peer if self.torch is not None else None}
         if SIMULATED:
             own()
+        if SIMULATED or not self.rounds:
             return dict.fromkeys(sides)
         found: dict[str, list[float]] = {name: [] for name in sides}
         counts = {name: self._count(side) for name, side in sides.items() if side is not None}
@@ -113,20 +116,6 @@ class Setting:
     def peer(self, array: Array) -> Any:
         """Return an array as PyTorch's on the GPU; None without PyTorch."""
         return None if self.torch is None else self.torch.from_numpy(np.array(array)).cuda()
-
-
-def relative_error(found: Any, expected: Any) -> float:
-    """Return ``norm(found - expected) / norm(expected)`` in float64; NaN where something is not finite."""
-    wanted = np.asarray(expected, dtype=np.float64)
-    gap = np.asarray(found, dtype=np.float64) - wanted
-    return float(np.linalg.norm(gap.ravel()) / max(float(np.linalg.norm(wanted.ravel())), 1e-30))
-
-
-def largest_error(found: Mapping[str, Any], expected: Mapping[str, Any]) -> float:
-    """Return the largest relative error among arrays by name, those of no norm to speak of left out."""
-    scale = max(float(np.abs(value).max()) for value in expected.values())
-    errors = [relative_error(found[n], v) for n, v in expected.items() if np.abs(v).max() > 1e-6 * scale]
-    return float(np.max(errors))
 
 
 # -------------------------------------------------------------------------------------------------- parts
@@ -205,17 +194,14 @@ def steps(s: Setting) -> Iterator[Row]:
     """Whole training steps, batch 128, and inference, batch 512."""
     for name in ("vgg16",) if SIMULATED else ("vgg16", "resnet56"):
         net = _network(name)
-        train, checked, infer = (2, 2, 2) if SIMULATED else (128, 16, 512)
+        train, checked, infer = (2, 2, 2) if SIMULATED else (128, 8, 512)
         x, y = s.floats(max(train, infer), *net.input_shape), s.rng.integers(0, net.classes, train)
         params = net.init(seed=0)
-        found, expected = (
-            nn.loss_and_gradients(net, p, x[:checked].astype(dtype), y[:checked], backend=k)
-            for k, dtype, p in (
-                (s.k, np.float32, params),
-                (load_backend("reference"), np.float64, {n: v.astype(np.float64) for n, v in params.items()}),
-            )
-        )
-        row = Row(name, f"training step, batch {train}", largest_error(found.grads, expected.grads))
+        errors = layer_errors(net, params, x[:checked], s.k)
+        worst = max(errors, key=lambda step: errors[step])
+        loss, gradients = whole_pass(net, params, x[:checked], y[:checked], s.k)
+        row = Row(name, f"training step, batch {train}", float(np.max([loss, *errors.values()])))
+        row.detail = f"loss {loss:.1e}; of {len(errors)} steps {worst} is the least exact; {gradients}"
         yield _timed(
             s, row, _own_step(s, net, params, x[:train], y), _peer_step(s, net, params, x[:train], y)
         )
@@ -301,7 +287,7 @@ def pareto(s: Setting) -> Iterator[Row]:
         row = Row(
             "pareto (beside the CPU)", f"{name}, {points} points", relative_error(call(True), call(False))
         )
-        if row.right and not SIMULATED:
+        if row.right and s.rounds and not SIMULATED:
             row.emoref_ms = s.times(lambda call=call: call(True), None)["emoref_ms"]
             row.torch_ms = s.times(lambda call=call: call(False), None)["emoref_ms"]
         yield row
@@ -334,23 +320,31 @@ PARTS: dict[str, Callable[[Setting], Iterator[Row]]] = {
 
 
 def main() -> int:
-    """Run the parts that the command line names and write the table; 1 if anything is wrong."""
+    """Run the parts that the command line names and write the table; 1 if wrong, 2 without GPU."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, default=Path("gpu"), help="name of the files, without ending")
     parser.add_argument("--parts", default=",".join(PARTS), help=f"of {', '.join(PARTS)}")
-    parser.add_argument("--rounds", type=int, default=7, help="how often the sides take turns")
+    parser.add_argument("--rounds", type=int, default=7, help="how often the sides take turns; 0: check only")
     parser.add_argument("--mode", default="fast", choices=("fast", "exact"))
     parser.add_argument("--epochs", type=int, default=0, help="also train VGG-16 on CIFAR-10 for so long")
     chosen = parser.parse_args()
-    s = Setting(load_backend("cuda", chosen.mode), _torch(), chosen.rounds)
+    names = [name for name in chosen.parts.split(",") if name]
+    if unknown := [name for name in names if name not in PARTS]:
+        parser.error(f"there is no part {unknown[0]!r}; there are {', '.join(PARTS)}")
+    try:
+        backend = load_backend("cuda", chosen.mode)
+    except BackendError as error:
+        print(error, file=sys.stderr)
+        return 2
+    s = Setting(backend, _torch() if chosen.rounds else None, chosen.rounds)
     device = device_info()
     about = {"device": device.name, "driver": device.driver, "compiler": provider_name(), "mode": chosen.mode}
     about["PyTorch"] = "none" if s.torch is None else f"{s.torch.__version__}, TF32 off"
     if SIMULATED:
         about["note"] = "simulated: nothing was measured"
-    parts = {name: PARTS[name] for name in chosen.parts.split(",") if name}
+    parts = {name: PARTS[name] for name in names}
     if chosen.epochs:
         parts["accuracy"] = lambda s: accuracy(s, chosen.epochs)
     rows: list[Row] = []

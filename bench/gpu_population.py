@@ -85,7 +85,7 @@ def population(s: "Setting", net: nn.Network) -> Iterator[Row]:
         if row.right:
             row.emoref_ms = s.times(lambda e=evaluator: e.wrong_counts(genomes), None)["emoref_ms"]
             row.torch_ms = peer
-            row.detail = _where_time_goes(evaluator, genomes)
+            row.detail = _where_time_goes(evaluator, genomes) if s.rounds else ""
         evaluator.close()
         yield row
 
@@ -115,11 +115,18 @@ def _peers(
     images: Array,
     labels: Array,
 ) -> Iterator[Callable[[], object]]:
-    """Yield the ways of PyTorch: slimmed networks, images on the GPU, one download; the same as a graph."""
+    """Yield the ways of PyTorch: slimmed networks, images on the GPU in two sizes of blocks, one download."""
     from emoref.compress import slim
 
     models = [torch_model(*slim(net, params, layout.masks(row))).cuda() for row in genomes]
-    blocks = list(zip(s.peer(images).split(500), s.peer(labels).split(500), strict=True))
+    held = s.peer(images), s.peer(labels)
+    for size in sorted({min(500, len(images)), len(images)}):
+        blocks = list(zip(*(values.split(size) for values in held), strict=True))
+        yield from _counted(s, models, blocks)
+
+
+def _counted(s: "Setting", models: list[Any], blocks: list[Any]) -> Iterator[Callable[[], object]]:
+    """Yield counting with models one after the other, and the same captured as a graph."""
 
     def count() -> Any:
         with s.torch.no_grad():

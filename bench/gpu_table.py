@@ -24,7 +24,7 @@ class Row:
     emoref_ms, torch_ms : float or None
         Milliseconds a call; None where not measured.
     detail : str
-        Where the time goes, in words; empty where nothing is said.
+        More about the row, in words: where the time goes, what else was compared.
     """
 
     part: str
@@ -59,7 +59,7 @@ def to_markdown(rows: Sequence[Row], about: Mapping[str, str], failures: Sequenc
         verdict = "yes" if row.right else "NO"
         lines.append(f"| {row.part} | {row.case} | {row.error:.1e} | {verdict} | {own} | {peer} | {ratio} |")
     details = [f"- {row.part}, {row.case}: {row.detail}" for row in rows if row.detail]
-    lines += ["", "Where the time goes:", "", *details] if details else []
+    lines += ["", "In detail:", "", *details] if details else []
     return "\n".join([*lines, *(f"\nFAILED {failure}" for failure in failures), ""])
 
 

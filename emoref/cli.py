@@ -4,6 +4,7 @@ Bad input ends in one clear message on standard error and exit code 2; ``--debug
 Ctrl-C stops cleanly (exit code 130) and says how to go on.
 """
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -13,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 import emoref
-from emoref.errors import ConfigError, EmorefError, MissingDependencyError
+from emoref.errors import ConfigError, EmorefError, MissingDependencyError, RunFolderError
 
 app = typer.Typer(
     add_completion=False,
@@ -24,22 +25,27 @@ app = typer.Typer(
 )
 data_app = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
 app.add_typer(data_app, name="data")
-_out = Console()
-_err = Console(stderr=True)
+# What is printed is data (paths, names, messages), in which [x] and :x: mean nothing else.
+_out = Console(markup=False, emoji=False)
+_err = Console(stderr=True, markup=False, emoji=False)
+_MOST_WORKERS = 1024  # as in the configuration
 _state: dict[str, Any] = {"debug": False}
 
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated.")
 ]
 OutOption = Annotated[Path | None, typer.Option("--out", help="The run folder to make.")]
-SeedOption = Annotated[int | None, typer.Option("--seed", min=0, help="The run's seed.")]
+SeedOption = Annotated[int | None, typer.Option("--seed", min=0, max=2**63 - 1, help="The run's seed.")]
 BackendOption = Annotated[str | None, typer.Option("--backend", help="cpu, reference, cuda or cuda:N.")]
 ThreadsOption = Annotated[int | None, typer.Option("--threads", min=1, help="Number of threads.")]
 ExactOption = Annotated[
     bool, typer.Option("--exact", help="Convolve with the smallest error, not the shortest time.")
 ]
 WorkersOption = Annotated[
-    int | None, typer.Option("--workers", min=1, help="Processes that evaluate candidates, one thread each.")
+    int | None,
+    typer.Option(
+        "--workers", min=1, max=_MOST_WORKERS, help="Processes that evaluate candidates, one thread each."
+    ),
 ]
 DaskOption = Annotated[
     str | None, typer.Option("--dask", metavar="ADDRESS", help="Dask scheduler whose workers evaluate them.")
@@ -104,7 +110,9 @@ def resume(
     if backend is not None:
         fields = {**config.engine.model_dump(), "backend": split_backend(backend)}
         config = config.model_copy(update={"engine": type(config.engine).model_validate(fields)})
-    _execute(run_folder, config, _Means(threads, workers, dask))
+    means = _Means(threads, workers, dask)
+    _prepare(config, means)
+    _execute(run_folder, config, means)
 
 
 @app.command()
@@ -123,7 +131,9 @@ def compare(
         list[Path],
         typer.Argument(metavar="DIR DIR ...", help="Finished runs that differ in their seed only."),
     ],
-    out: Annotated[Path | None, typer.Option("--out", help="Also write the table as this CSV file.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", dir_okay=False, help="Also write the table as this CSV file.")
+    ] = None,
 ) -> None:
     """Compare the searched networks with their baselines over several seeds."""
     from emoref.report import comparison_of
@@ -282,13 +292,16 @@ def verify(
         str, typer.Option("--entrants", metavar="NAMES", help="With --full: these, e.g. nsga3,nsga2.")
     ] = "",
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="With --full: number of seeds.")] = 20,
-    workers: Annotated[int, typer.Option("--workers", min=1, help="With --full: number of processes.")] = 1,
+    workers: Annotated[
+        int, typer.Option("--workers", min=1, max=_MOST_WORKERS, help="With --full: number of processes.")
+    ] = 1,
     results: Annotated[
-        Path, typer.Option("--results", help="With --full: the file of results, to go on with.")
+        Path,
+        typer.Option("--results", dir_okay=False, help="With --full: the file of results, to go on with."),
     ] = Path("emoref-trials.jsonl"),
-    table: Annotated[Path, typer.Option("--table", help="With --full: the page to write.")] = Path(
-        "docs/nsga3-table.md"
-    ),
+    table: Annotated[
+        Path, typer.Option("--table", dir_okay=False, help="With --full: the page to write.")
+    ] = Path("docs/nsga3-table.md"),
 ) -> None:
     """Check this installation, or another library; exit code 1 if a check of emoref fails."""
     if full:
@@ -362,7 +375,7 @@ def _start(
     means: _Means,
 ) -> None:
     from emoref.runs.config import apply_overrides, read_table, to_toml
-    from emoref.runs.devices import check_backend, split_backend
+    from emoref.runs.devices import split_backend
     from emoref.runs.folder import RunFolder
     from emoref.systems import parse_config
 
@@ -370,18 +383,28 @@ def _start(
     settings += [f"seed={seed}"] if seed is not None else []
     settings += [f'engine.backend="{split_backend(backend)}"'] if backend is not None else []
     config = parse_config(apply_overrides(read_table(source), settings), where=source)
-    check_backend(config.engine.backend)
-    folder = out or Path("emoref-runs") / f"{config.name}-seed{config.seed}"
-    _execute(RunFolder.create(folder, to_toml(config)), config, means)
+    _prepare(config, means)  # before a folder is made: what is refused leaves none behind
+    path = out or Path("emoref-runs") / f"{config.name}-seed{config.seed}"
+    folder = RunFolder.create(path, to_toml(config))
+    try:
+        _execute(folder, config, means)
+    except EmorefError:
+        with contextlib.suppress(RunFolderError):  # the first error is the one to be reported
+            folder.discard_unused()
+        raise
 
 
-def _execute(folder: Any, config: Any, means: _Means) -> None:
+def _prepare(config: Any, means: _Means) -> None:
     from emoref.runs.devices import check_backend
-    from emoref.runs.progress import for_console
-    from emoref.systems import execute
 
     check_backend(config.engine.backend)
     _set_threads(means.threads or config.engine.threads)
+
+
+def _execute(folder: Any, config: Any, means: _Means) -> None:
+    from emoref.runs.progress import for_console
+    from emoref.systems import execute
+
     chosen = {"workers": means.workers, "dask": means.dask}
     engine = config.engine.model_copy(update={k: v for k, v in chosen.items() if v is not None})
     progress = for_console(_err)

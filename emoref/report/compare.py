@@ -11,7 +11,7 @@ from scipy import stats
 
 from emoref.errors import RunFolderError
 from emoref.report.tables import Cell, Table, contenders, wrong_after, wrong_before
-from emoref.runs.folder import RunFolder
+from emoref.runs.folder import FREE_FIELDS, RunFolder
 from emoref.runs.record import NetworkRecord, RunRecord, read_run
 from emoref.systems import load_run_config
 
@@ -30,7 +30,7 @@ _COLUMNS = (
     "p_value",
 )
 # Settings in which runs may differ: what names them, and what changes no result.
-_FREE = (("seed",), ("name",), ("description",), ("engine", "threads"), ("base", "file"))
+_FREE = ("seed", "name", "base.file", *FREE_FIELDS)
 _WHEN = {"before": wrong_before, "after": wrong_after}
 
 Key = tuple[str, str, str]  # network (by its choice), method, "before" or "after" fine-tuning
@@ -161,15 +161,15 @@ def _check_comparable(first: _Run, run: _Run) -> None:
             )
 
 
-def _settings(table: dict[str, Any], place: tuple[str, ...] = ()) -> dict[str, Any]:
+def _settings(table: dict[str, Any], place: str = "") -> dict[str, Any]:
     """Return the settings that must agree, as ``{"data.validation": 5000}``."""
     flat: dict[str, Any] = {}
     for name, value in table.items():
-        here = (*place, name)
+        here = f"{place}{name}"
         if isinstance(value, dict):
-            flat |= _settings(value, here)
+            flat |= _settings(value, f"{here}.")
         elif here not in _FREE:
-            flat[".".join(here)] = value
+            flat[here] = value
     return flat
 
 

@@ -233,7 +233,7 @@ def schemes_figure(record: RunRecord, ranking: Ranking) -> Figure:
         else:
             data.append(_points(rows.RULES[rule], F, _RIVALS[rule], mode="markers", size=6))
     if "whole" in record.searches:
-        last = record.searches["whole"].generations[-1]
+        last = rows.whole_at_equal_cost(record)
         F = last.objectives[front_rows(last)]
         data.append(_points("whole-network search", F, _RIVALS["whole"], mode="lines+markers", size=6))
     intact = np.array([[1.0, ranking.intact_wrong / ranking.images]])
@@ -326,12 +326,14 @@ def _volumes(record: RunRecord, drawn: dict[str, Figure]) -> str:
         ),
     }
     reached = np.flatnonzero(volumes >= volume)
+    until = int(macs[reached[0]] if len(reached) else macs[-1])
     words = (
         f"The whole-network search has the joint schemes' hypervolume of {volume:.4f} after "
-        f"{scaled(int(macs[reached[0]]), 'MAC')}; they took {scaled(spent, 'MAC')}."
+        f"{scaled(until, 'MAC')}; they took {scaled(spent, 'MAC')}: {until / spent:.2f} times as much."
         if len(reached)
         else f"The whole-network search ends at a hypervolume of {volumes[-1]:.4f} after "
-        f"{scaled(int(macs[-1]), 'MAC')}; the joint schemes have {volume:.4f} after {scaled(spent, 'MAC')}."
+        f"{scaled(until, 'MAC')}; the joint schemes have {volume:.4f} after {scaled(spent, 'MAC')}. "
+        f"To reach it, the search over the whole network needs more than {until / spent:.2f} times as much."
     )
     return plot("volume", "Hypervolume by executed multiply-accumulates") + read(words)
 

@@ -19,7 +19,8 @@ from emoref.runs.joint_record import (
     read_schemes,
 )
 from emoref.runs.record import NetworkRecord, RunRecord
-from emoref.runs.store import SearchStore, front_rows
+from emoref.runs.store import Generation, SearchStore, front_rows
+from emoref.systems.emo_dir_joint import first_paid
 
 __all__ = [
     "LedgerRow",
@@ -31,6 +32,7 @@ __all__ = [
     "ranking_table",
     "scheme_sets",
     "stage_searches",
+    "whole_at_equal_cost",
     "whole_progress",
 ]
 
@@ -107,7 +109,9 @@ def ledger(record: RunRecord) -> list[LedgerRow]:
 
 
 def _trainings(record: RunRecord) -> Iterator[LedgerRow]:
-    for path in sorted(record.folder.stages.glob("stage*.h5")) if record.folder.stages.is_dir() else []:
+    folder = record.folder.stages
+    names = ("detector*.h5", "stage*.h5") if folder.is_dir() else ()
+    for path in (path for name in names for path in sorted(folder.glob(name))):
         yield LedgerRow(f"training of {path.stem}", None, int(load_extra(path).get("training_macs", 0)))
 
 
@@ -124,6 +128,13 @@ def joint_volume(ranking: Ranking, schemes: SchemeSet) -> float:
     intact = MeasuredScheme((), None, 0, ranking.intact_wrong)
     F = [[1 - s.saved_macs / ranking.macs, s.wrong / ranking.images] for s in (intact, *schemes.schemes)]
     return float(hypervolume(np.array(F), np.ones(2)))
+
+
+def whole_at_equal_cost(record: RunRecord) -> Generation:
+    """Return what the whole-network search had when it had executed as much as led to the joint schemes."""
+    store = record.searches["whole"]
+    spent = next((row.macs for row in ledger(record) if row.phase == "search in all"), 0)
+    return store.generations[first_paid(store.state["macs_executed"], spent)]
 
 
 def whole_progress(store: SearchStore) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

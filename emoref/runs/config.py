@@ -26,9 +26,25 @@ PositiveInt = Annotated[int, Field(ge=1)]
 
 
 class Section(BaseModel):
-    """A table of a configuration file: unknown keys are errors, values are immutable."""
+    """A table of a configuration file: unknown keys are errors, values are immutable.
+
+    A key that is left out of a table has the value that it has where the whole table is left out.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_tables(cls, table: Any) -> Any:
+        if not isinstance(table, dict):
+            return table
+        defaults = {name: field.default for name, field in cls.model_fields.items()}
+        return {
+            name: _merged(defaults[name].model_dump(), value)
+            if isinstance(value, dict) and isinstance(defaults.get(name), Section)
+            else value
+            for name, value in table.items()
+        }
 
 
 class DataSection(Section):
@@ -109,7 +125,7 @@ class ExperimentConfig(Section):
     system: str
     name: str = "experiment"
     description: str = ""
-    seed: Annotated[int, Field(ge=0)] = 1
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 1
     data: DataSection = DataSection()
     base: BaseSection = BaseSection()
     engine: EngineSection = EngineSection()
@@ -180,6 +196,10 @@ def _text(path: Path) -> str:
 
 def _short(text: str) -> str:
     return repr(text) if len(text) <= 200 else f"{text[:100]!r}..."
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 200 else f"{text[:100]}..."
 
 
 def apply_overrides(table: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
@@ -254,7 +274,7 @@ def _explain(model: type[BaseModel], error: Any) -> str:
         return f"{field!r} is missing"
     message = error["msg"].removeprefix("Value error, ")
     found = error.get("input")
-    shown = "" if isinstance(found, dict | BaseModel) or not location else f", found {found!r}"
+    shown = "" if isinstance(found, dict | BaseModel) or not location else f", found {_cut(repr(found))}"
     return f"{field}: {message[0].lower()}{message[1:]}{shown}"
 
 
@@ -273,8 +293,16 @@ def _fields_at(model: type[BaseModel], path: list[str]) -> list[str]:
 def _toml_value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # besides TOML's own errors: too many digits, nested too deeply
         return text
+
+
+def _merged(defaults: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    result = {**defaults, **given}
+    for name, value in given.items():
+        if isinstance(value, dict) and isinstance(defaults.get(name), dict):
+            result[name] = _merged(defaults[name], value)
+    return result
 
 
 def _deep_copy(table: dict[str, Any]) -> dict[str, Any]:

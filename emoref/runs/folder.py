@@ -218,6 +218,26 @@ class RunFolder:
             if place.exists() and not place.is_dir():
                 raise RunFolderError(f"{place}: is a file; a folder is needed here")
 
+    def discard_unused(self) -> bool:
+        """Remove the folder if nothing was computed in it, and return whether it was.
+
+        A run that is refused before its first result leaves nothing worth to go on with; a folder that stayed
+        would stand in the way of the corrected command.
+
+        Raises
+        ------
+        RunFolderError
+            If it cannot be removed.
+        """
+        own = {self.config, self.config_record, self.path / ".lock", self.log_file}
+        with _reporting(self.path):
+            if not own.issuperset(self.path.iterdir()):
+                return False
+            for file in own:
+                file.unlink(missing_ok=True)
+            self.path.rmdir()
+        return True
+
     def make_folder(self, path: Path) -> Path:
         """Make one of the run's sub-folders where it is not there yet, and return it.
 

@@ -22,6 +22,7 @@ its claims are published, every formula and number here is emoref's definition; 
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
@@ -291,8 +292,8 @@ def compare(
     """Find for every selected scheme what other ways make of the same saving, and fine-tune that too.
 
     As many random and equal-rate schemes are measured as there are joint ones. The search over the whole
-    network ends when it has executed as many multiply-accumulates as the stages' searches, the ranking and
-    the joint schemes together. Each method then offers its best network that saves enough.
+    network offers what it has when it has executed as many multiply-accumulates as the stages' searches, the
+    ranking and the joint schemes together. Each method then offers its best network that saves enough.
     """
     section = work.config.baselines
     if not section.enabled:
@@ -332,8 +333,9 @@ def search_macs(stores: Sequence[SearchStore], ranking: Ranking, schemes: Scheme
 
 
 def _whole_offers(work: Work, budget_macs: int) -> list[tuple[int, int, NDArray[np.bool_]]]:
-    store = work.search_here(work.whole(budget_macs))
-    last, macs = store.generations[-1], compress.count(work.net).macs
+    store = work.search_here(work.whole(int(budget_macs * Fraction(work.config.baselines.whole_budget))))
+    last = store.generations[rules.first_paid(store.state["macs_executed"], budget_macs)]
+    macs = compress.count(work.net).macs
     offers = []
     for row in front_rows(last):
         masks = masks_of(work.net, work.layers, work.config.search.group, last.genomes[row])

@@ -23,6 +23,7 @@ __all__ = [
     "best_reaching",
     "equal_impairment",
     "equal_rates",
+    "first_paid",
     "first_reaching",
     "front_of",
     "impairment_schemes",
@@ -244,6 +245,24 @@ def first_reaching(saved: Sequence[int], wanted: int, macs: int, target: float) 
         f"joint.targets: no joint scheme saves {target:.1%} of the network's multiply-accumulates; the best "
         f"reachable is {best:.1%} (longer searches, or more of the network in stages, reach further)"
     )
+
+
+def first_paid(executed: Sequence[int], budget_macs: int) -> int:
+    """Return the first generation of a search after which a budget was spent; the last one if it never was.
+
+    Parameters
+    ----------
+    executed : sequence of int
+        Multiply-accumulates executed up to each generation.
+    budget_macs : int
+        The budget.
+
+    Examples
+    --------
+    >>> first_paid([10, 20, 30], 20), first_paid([10, 20, 30], 21), first_paid([10, 20, 30], 99)
+    (1, 2, 2)
+    """
+    return min(int(np.searchsorted(executed, budget_macs)), len(executed) - 1)
 
 
 def best_reaching(saved: Sequence[int], wrong: Sequence[int], wanted: int) -> int | None:

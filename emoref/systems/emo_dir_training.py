@@ -148,8 +148,11 @@ def detector_of(
         folder,
         progress,
     )
+    # The teacher runs forward; the probe forward and backward, which counts three times.
+    each = compress.count(until).macs + 3 * compress.count(net).macs
+    macs = each * len(splits.train) * section.probe.epochs
     folder.make_folder(folder.stages)
-    nn.save(path, net, trained, extra={"curves": curves})
+    nn.save(path, net, trained, extra={"curves": curves, "training_macs": macs})
     return Detector(net, trained)
 
 

@@ -93,6 +93,9 @@ class EmoDirBaselinesSection(Section):
 
     enabled: bool = False
     methods: tuple[Method, ...] = ("random", "equal-rate", "whole")
+    # The search over the whole network goes on for so many times the cost of the joint schemes. What it
+    # offers is what it has at once that cost; more shows how much it needs for their hypervolume.
+    whole_budget: Annotated[float, Field(ge=1, le=1000)] = 1.0
     tune: bool = True  # fine-tune them too; else they are measured before it only
 
 

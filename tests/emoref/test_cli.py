@@ -148,6 +148,7 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path):
         (["run", "demo", "--set", "data.name=fashion-mnits"], ["fashion-mnist"]),
         (["run", "wu2021-lenet-mnist"], ["mnist", "EMOREF_DATA"]),
         (["run", "demo", "--threads", "100000"], ["--threads 100000"]),
+        (["run", "demo", "--backend", "cuda:x"], ["cuda:x: after the colon"]),
         (["resume", "absent"], ["absent", "no such folder"]),
         (["resume", "."], ["not a run folder"]),
         (["report", "."], ["not a run folder"]),
@@ -158,6 +159,17 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path):
 def test_mistakes(tmp_path, arguments, fragments):
     env = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
     assert_refused(emoref(*arguments, cwd=tmp_path, env=env), *fragments)
+
+
+def test_a_refused_number_of_threads_leaves_no_folder(tmp_path):
+    assert_refused(emoref("run", "demo", "--threads", "100000", "--out", tmp_path / "run"), "--threads")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_is_refused_leaves_no_folder(tmp_path):
+    wrong = emoref("run", "demo", "--set", "base.network=lenett", "--out", tmp_path / "run")
+    assert_refused(wrong, "lenett", "lenet")
+    assert not (tmp_path / "run").exists()
 
 
 def test_damaged_state_is_reported_and_left_alone(finished, tmp_path):
@@ -199,9 +211,21 @@ def test_plan_of_a_network():
     assert_refused(emoref("info", "--plan", "vgg61"), "did you mean 'vgg16'")
 
 
-def test_usage_errors_end_with_code_two():
-    assert emoref("run").returncode == 2
-    assert emoref("no-such-command").returncode == 2
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run"],
+        ["no-such-command"],
+        ["run", "demo", "--workers", "5000"],
+        ["run", "demo", "--seed", str(2**63)],
+        ["verify", "--full", "--table", "."],
+    ],
+)
+def test_usage_errors_end_with_code_two(tmp_path, arguments):
+    result = emoref(*arguments, cwd=tmp_path)
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_debug_shows_the_traceback(tmp_path):

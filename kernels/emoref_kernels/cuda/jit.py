@@ -26,6 +26,8 @@ _SHARED_MEMORY = 3
 
 _LETTERS = frozenset("fdibnsx")
 
+_MOST_LAUNCHERS = 4096
+
 
 class Kernel:
     """One kernel; calling it launches it.
@@ -53,6 +55,7 @@ class Kernel:
         self.function, self.name, self.arguments, self.hot = function, name, arguments, hot
         self.launches = 0
         self._compiled = cuda.jit(function)
+        self._launchers: dict[tuple[tuple[int, ...], int, Lane], Any] = {}
 
     def __call__(self, blocks: int | tuple[int, ...], threads: int, *values: Any) -> None:
         """Launch `blocks` of `threads` threads each on the current lane; returns at once.
@@ -70,7 +73,23 @@ class Kernel:
             _CASTS[letter](value) if letter in _CASTS else _memory(value, lane)
             for letter, value in zip(self.arguments, values, strict=True)
         ]
-        self._compiled[counts, threads, lane.stream](*given)
+        self._launcher(counts, threads, lane)(*given)
+
+    def _launcher(self, counts: tuple[int, ...], threads: int, lane: Lane) -> Any:
+        """Return what launches so many blocks on a lane.
+
+        The provider makes it anew unless it is among the last 128 of all kernels together, and a training
+        step has more of them than that; making one takes longer than the launch.
+        """
+        if SIMULATED:
+            # The simulator has one for all, which remembers how it was configured last.
+            return self._compiled[counts, threads, lane.stream]
+        found = self._launchers.get((counts, threads, lane))
+        if found is None:
+            if len(self._launchers) >= _MOST_LAUNCHERS:
+                self._launchers.clear()
+            found = self._launchers[counts, threads, lane] = self._compiled[counts, threads, lane.stream]
+        return found
 
 
 def _memory(value: Any, lane: Lane) -> Any:

@@ -75,12 +75,12 @@ class MemoryPool:
         for (_, char, capacity), blocks in self._free.items():
             self.held_bytes -= len(blocks) * capacity * np.dtype(char).itemsize
         self._free.clear()
+        # The driver gets memory back in groups; the context has a list of its own, of streams and modules.
         context = cuda.current_context()
-        deallocations = getattr(context, "deallocations", None) or getattr(
-            getattr(context, "memory_manager", None), "deallocations", None
-        )
-        if deallocations is not None:
-            deallocations.clear()
+        for owner in (getattr(context, "memory_manager", None), context):
+            deallocations = getattr(owner, "deallocations", None)
+            if deallocations is not None:
+                deallocations.clear()
 
     def _allocate(self, dtype: np.dtype[Any], capacity: int) -> Any:
         require_device()

@@ -110,19 +110,24 @@ def provider_name() -> str:
 
 def missing() -> str | None:
     """Say what is missing for kernels to run; None if nothing is."""
-    if SIMULATED or cuda.is_available():
+    if SIMULATED:
         return None
     reason: Any = None
     try:
+        # A provider may also raise what it lacks.
+        if cuda.is_available():
+            return None
         reason = cuda.cuda_error() if hasattr(cuda, "cuda_error") else None
     except Exception as error:
         reason = error
-    if reason is not None and "nvvm" in str(reason).lower():
+    # A driver that began without complaint leaves the compiler as what is missing.
+    if reason is None or "nvvm" in str(reason).lower():
         return (
-            "the CUDA compiler library (NVVM) was not found; install it with: pip install 'numba-cuda[cu13]'"
+            "the CUDA compiler library (NVVM) was not found; install it with: "
+            "pip install 'numba-cuda[cu13]', or name the folder of a CUDA toolkit in CUDA_HOME"
         )
     if _driver_library():
-        first_line = str(reason).strip().splitlines()[0] if reason else "no device answers"
+        first_line = next(iter(str(reason).strip().splitlines()), type(reason).__name__)
         return f"there is a CUDA driver but no usable device ({first_line})"
     return "no CUDA driver was found (libcuda); it comes with NVIDIA's graphics driver"
 

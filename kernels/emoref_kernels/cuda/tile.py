@@ -15,7 +15,18 @@ import numpy as np
 from emoref_kernels.cuda.jit import device, load4
 from emoref_kernels.cuda.provider import SIMULATED
 
-__all__ = ["LARGE", "MEDIUM", "SMALL", "TILES", "TINY", "Tile", "make_multiply", "splits_for", "tile_for"]
+__all__ = [
+    "DEVICE_TILES",
+    "LARGE",
+    "MEDIUM",
+    "SMALL",
+    "TILES",
+    "TINY",
+    "Tile",
+    "make_multiply",
+    "splits_for",
+    "tile_for",
+]
 
 ZERO = np.float32(0)
 
@@ -51,15 +62,19 @@ class Tile(NamedTuple):
         return self.rows * self.columns // (self.thread_rows * self.thread_columns)
 
 
+DEVICE_TILES = (
+    Tile("large", 128, 128, 8, 8, 8),
+    Tile("medium", 64, 128, 8, 8, 8),
+    Tile("small", 32, 128, 8, 4, 8),
+    Tile("tiny", 16, 128, 8, 4, 4),
+)
+"""The tiles that a device runs."""
+
 if SIMULATED:
     LARGE = MEDIUM = SMALL = TINY = Tile("tiny", 16, 16, 4, 4, 4)
     TILES: tuple[Tile, ...] = (TINY,)
 else:
-    LARGE = Tile("large", 128, 128, 8, 8, 8)
-    MEDIUM = Tile("medium", 64, 128, 8, 8, 8)
-    SMALL = Tile("small", 32, 128, 8, 4, 8)
-    TINY = Tile("tiny", 16, 128, 8, 4, 4)
-    TILES = (LARGE, MEDIUM, SMALL, TINY)
+    LARGE, MEDIUM, SMALL, TINY = TILES = DEVICE_TILES
 
 
 def tile_for(rows: int, tiles: tuple[Tile, ...] = TILES) -> Tile:

@@ -117,6 +117,33 @@ def test_hypervolumes_by_hand(complete):
     assert volumes == pytest.approx([0.1 * 0.85 + 0.4 * 0.55, 0.1 * 0.9 + 0.4 * 0.7])
 
 
+def test_a_longer_search_over_the_whole_network_is_shown_as_it_was_at_equal_cost(complete):
+    pytest.importorskip("plotly")
+    complete.search_file("whole").unlink()
+    store_search(complete, "whole", [0.5, 0.9], [0.3, 0.1], [4000, 7200, 21_600])
+    record = read_run(complete, CONFIG)
+    shown = emo_dir_tables.whole_at_equal_cost(record)
+    assert shown is record.searches["whole"].generations[1]
+    drawn = {}
+    assert "needs more than 3.00 times as much" in emo_dir._volumes(record, drawn)
+    ranking = emo_dir_tables.read_ranking(complete)
+    (trace,) = [t for t in emo_dir.schemes_figure(record, ranking)["data"] if t["name"].startswith("whole")]
+    assert trace["y"] == [0.45, 0.15]
+    complete.search_file("whole").unlink()
+    store_search(complete, "whole", [0.4], [0.38], [4000, 7200, 21_600])  # 0.6 * 0.62 > 0.371 at last
+    words = emo_dir._volumes(read_run(complete, CONFIG), drawn).replace("\N{NO-BREAK SPACE}", " ")
+    assert "after 21.6 kMAC; they took 7.20 kMAC: 3.00 times as much" in words
+
+
+def test_probes_are_trained_too(complete):
+    nn.save(complete.stages / "detector1.h5", tiny(), tiny().init(0), extra={"training_macs": 500})
+    rows = emo_dir_tables.ledger(read_run(complete, CONFIG))
+    assert [(row.phase, row.macs) for row in rows[:2]] == [
+        ("training of detector1", 500),
+        ("training of stage1", 7000),
+    ]
+
+
 def test_page_and_tables(complete):
     pytest.importorskip("plotly")
     record = read_run(complete, CONFIG)

@@ -56,6 +56,12 @@ def test_stored_config_is_complete_and_means_the_same():
     assert parse_config(table, "again") == config
 
 
+def test_a_table_that_is_partly_given_keeps_its_own_defaults():
+    whole, partly = parse('system = "emofp"'), parse('system = "emofp"', "finetune.lr=0.25")
+    assert whole.finetune.epochs != whole.base.train.epochs
+    assert partly.finetune == whole.finetune.model_copy(update={"lr": 0.25})
+
+
 def test_overrides_are_typed_and_leave_the_table_alone():
     table = {"system": "emofp", "search": {"population": 10}}
     changed = cfg.apply_overrides(
@@ -78,6 +84,9 @@ def test_overrides_are_typed_and_leave_the_table_alone():
         ("search.initial_ratio=[0.9, 0.1]", "initial_ratio must be [low, high]"),
         ("search.crossover_probability=1.5", "search.crossover_probability"),
         ("seed=-1", "seed"),
+        (f"seed={2**63}", "seed"),
+        ("seed=" + 5000 * "9", "seed"),
+        ("seed=" + 5000 * "[", "seed"),
         ("select.count=0", "nothing would be fine-tuned"),
         ("name=a/b", "name must be one line without slashes"),
         ("engine.backend=gpu", "engine.backend"),

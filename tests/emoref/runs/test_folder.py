@@ -39,6 +39,18 @@ def test_other_files_are_refused(tmp_path):
         RunFolder.create(tmp_path / "notes.txt" / "run", "")
 
 
+def test_an_unused_folder_is_removed_and_a_used_one_stays(tmp_path):
+    unused, used = (RunFolder.create(tmp_path / name, "seed = 1\n") for name in ("unused", "used"))
+    for folder in (unused, used):
+        folder.log("start")
+    used.base.write_text("a network")
+    assert unused.discard_unused()
+    assert not unused.path.exists()
+    assert not used.discard_unused()
+    assert used.config.exists()
+    assert used.base.exists()
+
+
 def test_open_refuses_what_is_no_run(tmp_path):
     with pytest.raises(RunFolderError, match="no such folder"):
         RunFolder.open(tmp_path / "absent")

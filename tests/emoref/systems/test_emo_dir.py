@@ -155,6 +155,28 @@ def test_the_whole_network_gets_the_same_budget(finished):
     assert whole[-2] < spent <= whole[-1]
 
 
+def test_a_longer_search_over_the_whole_network_offers_what_it_had_at_equal_cost(
+    finished, base_file, tmp_path
+):
+    folder = execute_tiny(tmp_path / "run", base_file, "baselines.whole_budget=1.5")
+    executed = [
+        SearchStore.open(one.search_file("whole")).state["macs_executed"] for one in (finished, folder)
+    ]
+    assert executed[0].tolist() == executed[1][: len(executed[0])].tolist()
+    assert executed[1][-1] >= 1.5 * spent_on_schemes(folder) > executed[1][-2]
+    longer, usual = files_that_count(folder), files_that_count(finished)
+    assert longer.pop("searches/whole.h5") != usual.pop("searches/whole.h5")
+    assert longer == usual
+
+
+def spent_on_schemes(folder):
+    from emoref.report.emo_dir_tables import ledger
+    from emoref.runs.record import read_run
+
+    rows = {row.phase: row for row in ledger(read_run(folder, tomllib.loads(folder.config.read_text())))}
+    return rows["search in all"].macs
+
+
 def test_every_joint_network_has_the_macs_that_its_scheme_predicts(finished):
     ranking = read_ranking(finished)
     assert ranking.macs == compress.count(residual()).macs
@@ -258,6 +280,10 @@ def test_probe_detectors_front_mode_groups_and_ablations(base_file, tmp_path):
     )
     detector, _ = nn.load(folder.stages / "detector1.h5")
     assert detector.input_shape == (4, 7, 7)
+    # Of 100 images, one epoch: the teacher up to the end of the stage, and three times the probe.
+    division = compress.divide(residual(), compress.find_stages(residual()))
+    until, probe = (compress.count(net).macs for net in (nn.join(division.parts[:2]), detector))
+    assert nn.load_extra(folder.stages / "detector1.h5")["training_macs"] == 100 * (until + 3 * probe)
     store = SearchStore.open(folder.search_file("stage1"))
     assert store.generations[0].genomes.shape[1] == 4  # 8 filters, two to a bit
     names = sorted(path.stem for path in folder.models.glob("*.h5"))
@@ -294,6 +320,11 @@ def test_stages_can_be_searched_as_they_are(base_file, tmp_path):
         (["search.images=101"], ConfigError, ["search.images: 101 asked for", "holds out 100"]),
         (["search.initial_ratio=[0.9, 0.5]"], ConfigError, ["initial_ratio", "low <= high"]),
         (['constraint.detector="tial"'], ConfigError, ["constraint.detector"]),
+        (
+            ["baselines.whole_budget=0.5"],
+            ConfigError,
+            ["baselines.whole_budget", "greater than or equal to 1"],
+        ),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_trained(base_file, tmp_path, overrides, error, says):

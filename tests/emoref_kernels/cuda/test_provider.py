@@ -37,6 +37,37 @@ def test_without_a_driver_the_message_says_what_is_missing() -> None:
     assert provider.device_count() == 0
 
 
+@pytest.mark.parametrize(
+    ("complaint", "says"),
+    [
+        (None, r"compiler library \(NVVM\) was not found; .*numba-cuda\[cu13\].*CUDA_HOME"),
+        (RuntimeError('Failure finding "libnvvm.so"\nhere'), r"compiler library \(NVVM\) was not found"),
+        (
+            "Call to cuInit results in CUDA_ERROR_NO_DEVICE (100)\nmore",
+            r"no usable device \(Call .* \(100\)\)",
+        ),
+        (RuntimeError(""), r"no usable device \(RuntimeError\)"),
+    ],
+)
+def test_a_driver_without_compiler_or_device_is_told_apart(
+    complaint: object, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Provider:
+        def is_available(self) -> bool:
+            if isinstance(complaint, Exception):
+                raise complaint
+            return False
+
+        def cuda_error(self) -> object:
+            return complaint
+
+    monkeypatch.setattr(provider, "SIMULATED", False)
+    monkeypatch.setattr(provider, "cuda", Provider())
+    monkeypatch.setattr(provider, "_driver_library", lambda: True)
+    with pytest.raises(BackendError, match=says):
+        provider.device_info()
+
+
 def test_a_device_out_of_range_is_refused(devices: None) -> None:
     with pytest.raises(BackendError, match="no device 2; this machine has devices 0 to 1"):
         provider.require_device(2)

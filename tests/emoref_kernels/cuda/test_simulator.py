@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 
-def test_kernels_equal_their_reference_twins_on_the_simulator() -> None:
-    checks = Path(__file__).with_name("simulated_checks.py")
+
+@pytest.mark.parametrize("name", ["simulated_checks", "simulated_tiles"])
+def test_kernels_equal_their_reference_twins_on_the_simulator(name: str) -> None:
+    checks = Path(__file__).with_name(f"{name}.py")
     environment = {**os.environ, "NUMBA_ENABLE_CUDASIM": "1", "NUMBA_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-x", str(checks)]
     done = subprocess.run(
