@@ -100,8 +100,9 @@ class Backend:
     hypervolume: Callable[..., float]
 
     def __repr__(self) -> str:
-        mode = f", mode={self.mode!r}" if self.mode != _MODES[self.name][0] else ""
-        layout = f", layout={self.layout!r}" if self.layout != _LAYOUTS[self.name][0] else ""
+        kind = self.name.partition("+")[0]  # what wraps a back end adds its own name to it
+        mode = f", mode={self.mode!r}" if self.mode != _MODES[kind][0] else ""
+        layout = f", layout={self.layout!r}" if self.layout != _LAYOUTS[kind][0] else ""
         return f"Backend({self.name!r}{mode}{layout})"
 
 

@@ -57,6 +57,7 @@ def test_it_computes_with_the_rounded_weights(net, settings):
     params = net.init(0)
     k = straight_through_backend(net, params, 3, backend="reference", **settings)
     assert k.name == "reference+straight-through"
+    assert repr(k) == "Backend('reference+straight-through')"
     method = "asymmetric" if settings.get("symmetric") is False else "symmetric"
     method += "-channels" if settings.get("per_channel") else ""
     rounded = quantize_network(net, params, 3, method).params()
