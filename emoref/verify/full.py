@@ -72,12 +72,12 @@ def verify_full(
     EmorefError
         If a worker was killed, or a file cannot be read or written.
     """
-    for path in map(Path, (results, table)):
+    trials = plan(choose_rows(rows, objectives), list(entrants), seeds)
+    for option, path in (("results", Path(results)), ("table", Path(table))):
         if not path.parent.is_dir():
             raise ConfigError(
-                f"there is no folder {path.parent} to write {path.name} into; name another place"
+                f"{option}: there is no folder {path.parent} to write {path.name} into; name another place"
             )
-    trials = plan(choose_rows(rows, objectives), list(entrants), seeds)
     file = TrialFile(results)
     run: Callable[[Trial], Any] = (
         run_trial if generations is None else partial(run_trial, generations=generations)

@@ -3,8 +3,9 @@
 Here the arguments are checked, a technique is chosen (:mod:`~emoref_kernels.cpu.planner`), and the work is
 stated as Winograd's products of tiles (:mod:`~emoref_kernels.cpu.winograd`, and
 :mod:`~emoref_kernels.cpu.winograd_five` for 5 x 5 filters), as sliding products
-(:mod:`~emoref_kernels.cpu.correlate`), as products of pixels (:mod:`~emoref_kernels.cpu.conv_weight`), or as
-output pixels that hand on their gradient (:mod:`~emoref_kernels.cpu.scatter`).
+(:mod:`~emoref_kernels.cpu.correlate`), as products of pixels (:mod:`~emoref_kernels.cpu.conv_weight`;
+:mod:`~emoref_kernels.cpu.pointwise` for 1 x 1 filters), or as output pixels that hand on their gradient
+(:mod:`~emoref_kernels.cpu.scatter`).
 """
 
 from collections.abc import Sequence
@@ -22,16 +23,17 @@ from emoref_kernels.checks import (
 )
 from emoref_kernels.cpu.conv_rows import bias_grad_rows, weight_grad_rows
 from emoref_kernels.cpu.conv_weight import weight_grad
-from emoref_kernels.cpu.correlate import Place, correlate, pack_weights, tile_height
+from emoref_kernels.cpu.correlate import Place, correlate
 from emoref_kernels.cpu.depthwise import depthwise_planes, depthwise_weight_grad
 from emoref_kernels.cpu.gemm import flat
 from emoref_kernels.cpu.maps_of_planes import maps_conv, maps_input_grad
 from emoref_kernels.cpu.plane_dots import dots_fit, dots_weight_grad
 from emoref_kernels.cpu.planner import DEPTHWISE, MAPS, SCATTER, plan_convolution, plan_input_grad
-from emoref_kernels.cpu.pointwise import picked_pixels, seen_pixels, spread_pixels
+from emoref_kernels.cpu.pointwise import pointwise_conv, pointwise_fits, pointwise_input_grad
+from emoref_kernels.cpu.pointwise_weight import pointwise_weight_fits, pointwise_weight_grad
 from emoref_kernels.cpu.scatter import scatter_input_grad
+from emoref_kernels.cpu.weight_panels import pack_weights, tile_height
 from emoref_kernels.cpu.winograd import winograd_conv, winograd_weight_grad
-from emoref_kernels.cpu.winograd_cuts import workspace
 from emoref_kernels.cpu.winograd_filters import transform_filters
 from emoref_kernels.cpu.winograd_five import five_conv, five_input_gradient, five_weight_gradient
 
@@ -107,6 +109,9 @@ def convolve(
         return y
     bias = _NO_BIAS if b is None else flat(b)
     y_h, y_w = y_shape[2:]
+    if pointwise_fits((kernel_h, kernel_w), pads, groups, y_h * y_w, all_filters):
+        pointwise_conv(flat(x), x.shape, flat(w), bias, steps, y.reshape(-1), y_shape)
+        return y
     technique = plan_convolution(
         x.shape[1], all_filters, (y_h, y_w), (kernel_h, kernel_w), steps, pads, groups, mode
     )
@@ -123,9 +128,6 @@ def convolve(
     if technique.name == MAPS:
         maps_conv(flat(x), x.shape, w, bias, steps, pads, y.reshape(-1), y_shape)
         return y
-    if _is_picked((kernel_h, kernel_w), steps, pads):
-        # A pointwise filter with a stride: a product over the pixels that it sees.
-        x, steps = picked_pixels(flat(x), x.shape, steps), (1, 1)
     taps = np.arange(kernel_h * kernel_w, dtype=np.int64)
     size = channels * taps.size
     packed = pack_weights(flat(w), groups, filters * size, filters, size, channels, taps.size, taps)
@@ -137,11 +139,6 @@ def convolve(
     place = Place(y_h, y_w, y_h, y_w)
     correlate(flat(x), x_shape, packed, groups, filters, bias, steps, tap_h, tap_w, place, y.reshape(-1))
     return y
-
-
-def _is_picked(kernel: tuple[int, ...], stride: tuple[int, int], padding: tuple[int, int]) -> bool:
-    """Return whether a filter sees but one pixel of each window, and not every pixel."""
-    return kernel == (1, 1) and padding == (0, 0) and stride != (1, 1)
 
 
 def _merged_rows(channels: int, height: int, width: int) -> tuple[int, int]:
@@ -205,6 +202,9 @@ def input_gradient(
     dx = np.empty((images, channels * groups, x_h, x_w), dtype=np.float32)
     if images == 0:
         return dx
+    if pointwise_fits((kernel_h, kernel_w), pads, groups, dy.shape[2] * dy.shape[3], channels):
+        pointwise_input_grad(flat(dy), dy.shape, flat(w), steps, dx.reshape(-1), dx.shape)
+        return dx
     technique = plan_input_grad(
         channels * groups, w.shape[0], (x_h, x_w), (kernel_h, kernel_w), steps, pads, groups, mode
     )
@@ -226,13 +226,6 @@ def input_gradient(
         depthwise_planes(
             flat(dy), dy.shape, flat(w), _NO_BIAS, steps[0], pads, dx.reshape(-1), dx.shape, gradient=True
         )
-        return dx
-    if _is_picked((kernel_h, kernel_w), steps, pads):
-        seen = seen_pixels((x_h, x_w), steps)
-        size = images * channels * groups * seen[0] * seen[1]
-        own = workspace.array("seen pixels", size)[:size].reshape(images, -1, *seen)
-        _input_grad_phase(dy, w, own, groups, (1, 1), pads, (0, 0), np.zeros(1, int), np.zeros(1, int))
-        spread_pixels(own.reshape(-1), dx.reshape(-1), dx.shape, steps)
         return dx
     # Input pixels with one remainder modulo the stride meet the same taps: a product of stride 1 each.
     for phase_h in range(min(steps[0], x_h)):
@@ -335,8 +328,6 @@ def weight_gradient(
     dw = np.zeros((all_filters, channels, kernel_h, kernel_w), dtype=np.float32)
     if x.shape[0] == 0:
         return dw
-    if _is_picked((kernel_h, kernel_w), steps, pads):
-        x, steps = picked_pixels(flat(x), x.shape, steps), (1, 1)
     technique = plan_convolution(
         x.shape[1], all_filters, (y_shape[2], y_shape[3]), (kernel_h, kernel_w), steps, pads, groups, mode
     )
@@ -348,6 +339,8 @@ def weight_gradient(
         depthwise_weight_grad(flat(dy), dy.shape, flat(x), x.shape, steps[0], pads, dw.reshape(-1))
     elif groups == 1 and dots_fit(x.shape, y_shape, steps, pads):
         dots_weight_grad(flat(dy), y_shape, flat(x), x.shape, dw.shape, steps, pads, dw.reshape(-1))
+    elif pointwise_weight_fits((kernel_h, kernel_w), pads, groups, all_filters):
+        pointwise_weight_grad(flat(dy), y_shape, flat(x), x.shape, steps, dw.reshape(-1))
     elif tile_height(all_filters // groups) == 1:
         weight_grad_rows(
             flat(dy), flat(x), x.shape[0], groups, all_filters // groups, channels, y_shape[2], y_shape[3],

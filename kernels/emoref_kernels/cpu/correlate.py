@@ -29,27 +29,23 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from emoref_kernels.cpu.gemm import BLOCK, pack_panel
+from emoref_kernels.cpu.gemm import BLOCK
 from emoref_kernels.cpu.jit import jit
 from emoref_kernels.cpu.plane_tiles import row_tiles, vector_tables
 from emoref_kernels.cpu.runs import add_run, add_strided, copy_run, copy_strided, gather_run
 from emoref_kernels.cpu.shares import keep_apart, share
 from emoref_kernels.cpu.simd import LANES, ROWS, TILE, multiply_panels
 from emoref_kernels.cpu.simd_planes import halve_run
+from emoref_kernels.cpu.weight_panels import tile_height
+from emoref_kernels.cpu.winograd_cuts import ceil_div
 
-__all__ = ["Place", "correlate", "pack_weights", "tile_height"]
+__all__ = ["Place", "correlate"]
 
 _SCRATCH_FLOATS = 96 * 1024
 """Most floats of padded input in an item, where one row allows it: 384 KB, so that it stays in L2."""
 
 _DIRECT_BLOCK = 256
 """Terms of the sum for one pass over the filters when the taps overlap and need less cache."""
-
-
-@jit()
-def tile_height(filters):
-    """Return how many filters of a group make a tile: one by one, up to two cost less than a tile."""
-    return 1 if filters <= 2 else ROWS
 
 
 class Place(NamedTuple):
@@ -127,57 +123,6 @@ def _fill_planes(plan, x, image, group, first_row, rows, scratch, start):
                         halve_run(scratch, target + first, x, source, count)
                     else:
                         copy_strided(scratch, target + first, x, source, count, plan.stride_w)
-
-
-@jit()
-def _pack_row(w, start, depth, depth_stride, tap_offsets, out, out_start):
-    """Copy one filter's weights in the order of the sum."""
-    taps = tap_offsets.size
-    for c in range(depth):
-        for t in range(taps):
-            out[out_start + c * taps + t] = w[start + c * depth_stride + tap_offsets[t]]
-
-
-@jit()
-def _pack_chunk(chunk, chunks, n, tap_offsets, w, packed, _c, _d, _e):
-    """Pack every chunks-th panel of all groups."""
-    keep_apart()
-    groups, group_stride, rows, row_stride, depth, depth_stride = n[0], n[1], n[2], n[3], n[4], n[5]
-    tile_rows = tile_height(rows)
-    panels = (rows + tile_rows - 1) // tile_rows
-    size = depth * tap_offsets.size * tile_rows
-    for item in range(chunk, groups * panels, chunks):
-        group, panel = divmod(item, panels)
-        row = panel * tile_rows
-        start, place = group * group_stride + row * row_stride, item * size
-        if tile_rows == 1:
-            _pack_row(w, start, depth, depth_stride, tap_offsets, packed, place)
-        else:
-            pack_panel(w, start, row_stride, rows - row, depth, depth_stride, tap_offsets, packed, place)
-
-
-def pack_weights(
-    w: NDArray[Any],
-    groups: int,
-    group_stride: int,
-    rows: int,
-    row_stride: int,
-    depth: int,
-    depth_stride: int,
-    tap_offsets: NDArray[np.int64],
-) -> NDArray[Any]:
-    """Pack the weights of all groups into panels of :func:`tile_height` filters.
-
-    The weight of group g, filter m, channel c and tap t is ``w[g * group_stride + m * row_stride +
-    c * depth_stride + tap_offsets[t]]``; the rest is as in :func:`~emoref_kernels.cpu.gemm.pack_panel`.
-    """
-    tile_rows = int(tile_height(rows))
-    panels = _ceil_div(rows, tile_rows)
-    packed = np.empty(groups * panels * depth * tap_offsets.size * tile_rows, np.float32)
-    numbers = np.array((groups, group_stride, rows, row_stride, depth, depth_stride), np.int64)
-    chunks = min(numba.get_num_threads(), groups * panels)
-    share(_pack_chunk, chunks, (numbers, np.ascontiguousarray(tap_offsets)), (w, packed))
-    return packed
 
 
 @jit()
@@ -322,16 +267,7 @@ def _plan(n):
 @jit(inline="always")
 def _place(n):
     """Return the place that follows the plan."""
-    return Place(
-        n[24],
-        n[25],
-        n[26],
-        n[27],
-        n[28],
-        n[29],
-        n[30],
-        n[31],
-    )
+    return Place(n[24], n[25], n[26], n[27], n[28], n[29], n[30], n[31])
 
 
 @jit()
@@ -369,7 +305,7 @@ def _correlate(
     if plan.direct == 2:
         source, vectors = vector_tables(plan, place, terms)
         target = target[:vectors]
-    items = _ceil_div(plan.images, plan.block_images) * plan.bands * plan.groups * plan.panel_items
+    items = ceil_div(plan.images, plan.block_images) * plan.bands * plan.groups * plan.panel_items
     chunks = min(items, threads)
     gathered = plan.block_images * plan.scratch_image + TILE
     size = gathered + (0 if plan.direct else BLOCK * TILE)
@@ -379,10 +315,6 @@ def _correlate(
     tables = np.concatenate((terms, source, target, runs))
     scratch = np.zeros(chunks * (size + tile_size), np.float32)
     share(_correlate_chunk, chunks, (numbers, tables), (x, packed, bias, y, scratch))
-
-
-def _ceil_div(a: int, b: int) -> int:
-    return -(-a // b)
 
 
 def make_plan(
@@ -426,31 +358,31 @@ def make_plan(
     scratch_w = place.width + (span_w - 1) // stride[1]
     scratch_row = channels * phases_h * phases_w * scratch_w
     tile_rows = int(tile_height(filters))
-    panels = _ceil_div(filters, tile_rows)
+    panels = ceil_div(filters, tile_rows)
     depth = channels * tap_h.size
     pixels = place.height * place.width
 
     # One step of the sum takes about half a cycle for each vector and filter; gathering a value takes 1.
     panel_cycles = panels * tile_rows / 2
-    direct_cycles = _ceil_div((place.height - 1) * scratch_w + place.width, LANES) * panel_cycles
+    direct_cycles = ceil_div((place.height - 1) * scratch_w + place.width, LANES) * panel_cycles
     direct = int(direct_cycles <= pixels * (panel_cycles / LANES + 1))
     if place.width % LANES == 0 and place.step_w == 1 and tile_rows == ROWS:
         direct = 2
 
     rows_allowed = max(_SCRATCH_FLOATS // scratch_row - halo, 1)
-    wanted = _ceil_div(4 * threads, images * groups)
-    least = max(_ceil_div(place.height, wanted), _ceil_div(2 * TILE, place.width))
+    wanted = ceil_div(4 * threads, images * groups)
+    least = max(ceil_div(place.height, wanted), ceil_div(2 * TILE, place.width))
     band = min(place.height, rows_allowed, least)
-    bands = _ceil_div(place.height, band)
+    bands = ceil_div(place.height, band)
     block_images = 1
     if bands == 1 and not direct:
         block_images = _block_images(images, groups, pixels, (band + halo) * scratch_row, threads)
     scratch_plane = (band + halo) * scratch_w
     if direct == 2:
         # An odd number of vectors spreads the planes over the sets of the cache.
-        scratch_plane = (_ceil_div(scratch_plane, LANES) | 1) * LANES
-    items = _ceil_div(images, block_images) * bands * groups
-    panel_items = min(panels, _ceil_div(threads, items))
+        scratch_plane = (ceil_div(scratch_plane, LANES) | 1) * LANES
+    items = ceil_div(images, block_images) * bands * groups
+    panel_items = min(panels, ceil_div(threads, items))
     return Plan(
         images, groups, channels, x_h, x_w, *stride, top, left, phases_h, phases_w, filters, tile_rows,
         panels, depth, block_images, band, bands, panel_items, band + halo, scratch_w, scratch_plane,
@@ -460,11 +392,11 @@ def make_plan(
 
 def _block_images(images: int, groups: int, pixels: int, scratch_image: int, threads: int) -> int:
     """Choose how many small images share a tile: whole tiles of columns, and work for all threads."""
-    unit = _ceil_div(TILE, pixels)
+    unit = ceil_div(TILE, pixels)
     most = min(
-        _SCRATCH_FLOATS // scratch_image, _ceil_div(4 * TILE, pixels), _ceil_div(images * groups, 4 * threads)
+        _SCRATCH_FLOATS // scratch_image, ceil_div(4 * TILE, pixels), ceil_div(images * groups, 4 * threads)
     )
-    return min(max(most // unit, 1) * unit, _ceil_div(images, threads))
+    return min(max(most // unit, 1) * unit, ceil_div(images, threads))
 
 
 def correlate(
@@ -489,7 +421,8 @@ def correlate(
     x_shape : tuple of int
         Its shape.
     packed : ndarray of float32, 1-D
-        Weights from :func:`pack_weights`, the taps in the order of `tap_h` and `tap_w`.
+        Weights from :func:`~emoref_kernels.cpu.weight_panels.pack_weights`, the taps in the order of
+        `tap_h` and `tap_w`.
     groups, filters : int
         Number of groups, and filters of each.
     bias : ndarray of float32, 1-D

@@ -11,6 +11,7 @@ from emoref_kernels.cpu.jit import jit
 from emoref_kernels.cpu.runs import copy_run
 from emoref_kernels.cpu.shares import keep_apart
 from emoref_kernels.cpu.simd import LANES, ROWS, TILE, VECTORS
+from emoref_kernels.cpu.simd_pixels import address_of
 from emoref_kernels.cpu.simd_planes import PlaneTile, plane_tile
 
 __all__ = ["row_tiles", "vector_tables"]
@@ -48,6 +49,7 @@ def row_tiles(
     """
     keep_apart()
     tiles = (vectors + VECTORS - 1) // VECTORS
+    near = address_of(scratch, 0)  # nothing is fetched ahead
     sources, targets = plan.depth, plan.depth + all_vectors
     for t in range(tiles):
         first = vectors * t // tiles
@@ -62,13 +64,13 @@ def row_tiles(
                 if filters - row >= ROWS:
                     where = PlaneTile(
                         y_start + row * plane, plane, a_place, 0, targets + first, sources + first, k, count,
-                        1 if k else 0, addend,
+                        1 if k else 0, addend, near, 0,
                     )  # fmt: skip
                     plane_tile(y, packed, scratch, bias, tables, where, own)
                     continue
                 where = PlaneTile(
                     0, TILE, a_place, 0, targets + all_vectors, sources + first, k, count, 1 if k else 0,
-                    addend,
+                    addend, near, 0,
                 )  # fmt: skip
                 plane_tile(tile, packed, scratch, bias, tables, where, own)
                 if final:

@@ -21,7 +21,14 @@ from numba.extending import intrinsic
 from emoref_kernels.cpu.jit import jit
 from emoref_kernels.cpu.simd import INTERPRETED, LANES, ROWS, broadcast, fma, multiply_add
 
-__all__ = ["copy_vectors", "copy_vectors_loops", "multiply_pixels", "multiply_pixels_loops"]
+__all__ = [
+    "address_of",
+    "copy_vectors",
+    "copy_vectors_loops",
+    "multiply_pixels",
+    "multiply_pixels_loops",
+    "prefetch",
+]
 
 _INT = ir.IntType(64)
 _VECTOR = ir.VectorType(ir.FloatType(), LANES)
@@ -120,7 +127,7 @@ def _tile_3(typingctx, c, c_start, c_stride, a, a_start, b, b_start, places, fir
 
 
 @intrinsic
-def _address(typingctx, values, place):
+def _address_of(typingctx, values, place):
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         data = context.make_array(signature.args[0])(context, builder, args[0]).data
         return builder.ptrtoint(builder.gep(data, [args[1]]), _INT)
@@ -150,6 +157,14 @@ def copy_vectors_loops(out, out_start, x, x_start, count):
     for i in range((count + LANES - 1) // LANES * LANES):
         out[out_start + i] = x[x_start + i]
 
+
+def _no_address(values: Any, place: int) -> int:
+    """Stand for :data:`address_of` where nothing is compiled, and nothing fetched ahead."""
+    return 0
+
+
+address_of: Any = _no_address if INTERPRETED else _address_of
+"""``address_of(values, place)`` is the address of a value, which may lie anywhere: nothing is read."""
 
 copy_vectors: Any = copy_vectors_loops if INTERPRETED else _copy_vectors
 """``copy_vectors(out, out_start, x, x_start, count)`` copies a run, and what follows it to a whole vector."""
@@ -211,10 +226,10 @@ def multiply_pixels(
         c_place, a_place = c_start + panel * ROWS * c_stride, a_start + panel * ROWS
         if panel < a_lines:
             step, line = a_step, a_start + places[2 * first] + count * a_step + panel * _LINE
-            fetched = _address(a, line)
+            fetched = address_of(a, line)
         else:
             step, line = b_step, b_start + places[2 * first + 1] + count * b_step
-            fetched = _address(b, line + min(panel - a_lines, b_lines - 1) * _LINE)
+            fetched = address_of(b, line + min(panel - a_lines, b_lines - 1) * _LINE)
         if vectors == 1:
             _tile_1(c, c_place, c_stride, a, a_place, b, b_start, places, first, count, fetched, step)
         elif vectors == 2:

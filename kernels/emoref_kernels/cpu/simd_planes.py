@@ -22,6 +22,7 @@ from numba.extending import intrinsic
 from emoref_kernels.cpu.jit import jit
 from emoref_kernels.cpu.runs import emit_run
 from emoref_kernels.cpu.simd import INTERPRETED, LANES, ROWS, broadcast, fma, multiply_add
+from emoref_kernels.cpu.simd_pixels import prefetch
 
 __all__ = ["LOOPS", "PlaneTile", "halve_run", "plane_tile", "spread_run"]
 
@@ -47,6 +48,9 @@ class PlaneTile(NamedTuple):
         1: the sums go on from what `y` holds.
     bias : int
         Place of the summands of the rows, or -1: there is nothing to add yet.
+    ahead, ahead_step : int
+        Address of a value that is brought near in the first term, and its distance in floats from term to
+        term; it may lie anywhere.
     """
 
     y_start: int
@@ -59,6 +63,8 @@ class PlaneTile(NamedTuple):
     length: int
     more: int
     bias: int
+    ahead: int
+    ahead_step: int
 
 
 def _constant(value: int) -> Any:
@@ -98,6 +104,7 @@ def _emit_tile(vectors: int, context: Any, builder: Any, signature: Any, args: A
         below = builder.mul(tile.y_stride, _constant(m))
         targets += [builder.gep(pointer, [below]) for pointer in y]
     terms = data(4, tile.terms)
+    first_fetched = builder.inttoptr(tile.ahead, _FLOAT.as_pointer())
     load_block = builder.function.append_basic_block("planes.load")
     loop_block = builder.function.append_basic_block("planes.loop")
     end_block = builder.function.append_basic_block("planes.end")
@@ -109,9 +116,10 @@ def _emit_tile(vectors: int, context: Any, builder: Any, signature: Any, args: A
     builder.branch(loop_block)
 
     builder.position_at_end(loop_block)
-    k = builder.phi(_INT)
+    k, fetched = builder.phi(_INT), builder.phi(first_fetched.type)
     sums = [builder.phi(_VECTOR) for _ in targets]
     offset = builder.load(builder.gep(terms, [k]))
+    prefetch(builder, fetched)
     pixels = [_load(builder, builder.gep(pointer, [offset])) for pointer in x]
     factors = builder.gep(a, [builder.mul(k, _constant(ROWS))])
     updated = []
@@ -119,7 +127,10 @@ def _emit_tile(vectors: int, context: Any, builder: Any, signature: Any, args: A
         factor = broadcast(builder, builder.load(builder.gep(factors, [_constant(m)])), LANES)
         for v in range(vectors):
             updated.append(multiply_add(builder, factor, pixels[v], sums[m * vectors + v]))
-    next_k = builder.add(k, _constant(1))
+    next_k, next_fetched = builder.add(k, _constant(1)), builder.gep(fetched, [tile.ahead_step])
+    for block in (from_block, load_block):
+        fetched.add_incoming(first_fetched, block)
+    fetched.add_incoming(next_fetched, loop_block)
     for block, value in ((from_block, zero), (load_block, zero), (loop_block, next_k)):
         k.add_incoming(value, block)
     for phi, before, after in zip(sums, stored, updated, strict=True):

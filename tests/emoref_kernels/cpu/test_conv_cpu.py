@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from emoref_kernels.cpu import conv, conv_weight, correlate
+from emoref_kernels.cpu import conv, conv_weight, correlate, weight_panels
 from emoref_kernels.cpu.conv import conv2d, conv2d_bias_grad, conv2d_input_grad, conv2d_weight_grad
 from emoref_kernels.cpu.planner import Technique
 from emoref_kernels.cpu.simd import LANES
@@ -204,7 +204,7 @@ def test_nothing_outside_the_result_is_written():
     y_shape = conv2d(x, w, b, *how).shape
     taps = np.arange(20)
     tap_h, tap_w = taps // 4 - 2, taps % 4 - 3
-    packed = correlate.pack_weights(w.reshape(-1), 1, w.size, 6, 60, 3, 20, taps)
+    packed = weight_panels.pack_weights(w.reshape(-1), 1, w.size, 6, 60, 3, 20, taps)
     out = np.full(int(np.prod(y_shape)) + 64, guard, dtype=np.float32)
     place = correlate.Place(*y_shape[2:], *y_shape[2:])
     correlate.correlate(x.reshape(-1), x.shape, packed, 1, 6, b, (1, 2), tap_h, tap_w, place, out[32:])

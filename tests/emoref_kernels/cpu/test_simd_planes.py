@@ -32,7 +32,7 @@ def test_a_tile_equals_plain_loops(vectors, more, bias):
     terms, sources = rng.integers(0, 200, 9), rng.integers(0, 300, vectors)
     targets = rng.permutation(5)[:vectors] * (LANES + 1)
     tables = np.concatenate([np.zeros(2, np.int64), targets, sources, terms])
-    tile = PlaneTile(11, 5 * LANES + 7, 5, 7, 2, 2 + vectors, 2 + 2 * vectors, 9, more, bias)
+    tile = PlaneTile(11, 5 * LANES + 7, 5, 7, 2, 2 + vectors, 2 + 2 * vectors, 9, more, bias, 0, 0)
     got, expected = y.copy(), y.copy()
     plane_tile(got, a, x, a, tables, tile, vectors)
     simd_planes.LOOPS["plane_tile"](expected, a, x, a, tables, tile, vectors)
