@@ -16,6 +16,10 @@ from emoref_kernels.cpu.simd_planes import PlaneTile, plane_tile
 
 __all__ = ["row_tiles", "vector_tables"]
 
+_SHORT, _MANY = 64, 4
+"""Most terms of a sum, and fewest panels, with which the panels go over all tiles one after the other: then
+few planes are written at a time, while the pixels stay in the first-level cache anyway."""
+
 
 @jit()
 def vector_tables(plan, place, terms):
@@ -51,30 +55,33 @@ def row_tiles(
     tiles = (vectors + VECTORS - 1) // VECTORS
     near = address_of(scratch, 0)  # nothing is fetched ahead
     sources, targets = plan.depth, plan.depth + all_vectors
-    for t in range(tiles):
-        first = vectors * t // tiles
-        own = vectors * (t + 1) // tiles - first
-        for k in range(0, plan.depth, step):
-            count = min(step, plan.depth - k)
-            final = k + count == plan.depth
-            for panel in range(panels):
-                row = panel * ROWS
-                a_place = a_start + row * plan.depth + k * ROWS
-                addend = bias_start + row if final else -1
-                if filters - row >= ROWS:
+    together = 1 if plan.depth <= _SHORT and panels >= _MANY else panels
+    for begin in range(0, panels, together):
+        end = min(begin + together, panels)
+        for t in range(tiles):
+            first = vectors * t // tiles
+            own = vectors * (t + 1) // tiles - first
+            for k in range(0, plan.depth, step):
+                count = min(step, plan.depth - k)
+                final = k + count == plan.depth
+                for panel in range(begin, end):
+                    row = panel * ROWS
+                    a_place = a_start + row * plan.depth + k * ROWS
+                    addend = bias_start + row if final else -1
+                    if filters - row >= ROWS:
+                        where = PlaneTile(
+                            y_start + row * plane, plane, a_place, 0, targets + first, sources + first, k,
+                            count, 1 if k else 0, addend, near, 0,
+                        )  # fmt: skip
+                        plane_tile(y, packed, scratch, bias, tables, where, own)
+                        continue
                     where = PlaneTile(
-                        y_start + row * plane, plane, a_place, 0, targets + first, sources + first, k, count,
-                        1 if k else 0, addend, near, 0,
+                        0, TILE, a_place, 0, targets + all_vectors, sources + first, k, count, 1 if k else 0,
+                        addend, near, 0,
                     )  # fmt: skip
-                    plane_tile(y, packed, scratch, bias, tables, where, own)
-                    continue
-                where = PlaneTile(
-                    0, TILE, a_place, 0, targets + all_vectors, sources + first, k, count, 1 if k else 0,
-                    addend, near, 0,
-                )  # fmt: skip
-                plane_tile(tile, packed, scratch, bias, tables, where, own)
-                if final:
-                    for m in range(filters - row):
-                        for v in range(own):
-                            target = y_start + (row + m) * plane + tables[targets + first + v]
-                            copy_run(y, target, tile, m * TILE + v * LANES, LANES)
+                    plane_tile(tile, packed, scratch, bias, tables, where, own)
+                    if final:
+                        for m in range(filters - row):
+                            for v in range(own):
+                                target = y_start + (row + m) * plane + tables[targets + first + v]
+                                copy_run(y, target, tile, m * TILE + v * LANES, LANES)
