@@ -14,7 +14,15 @@ from rich.console import Console
 from rich.table import Table
 
 import emoref
-from emoref.errors import ConfigError, EmorefError, MissingDependencyError, RunFolderError
+from emoref.errors import (
+    ConfigError,
+    DataError,
+    EmorefError,
+    FileFormatError,
+    MissingDependencyError,
+    NetworkError,
+    RunFolderError,
+)
 
 app = typer.Typer(
     add_completion=False,
@@ -388,7 +396,7 @@ def _start(
     folder = RunFolder.create(path, to_toml(config))
     try:
         _execute(folder, config, means)
-    except EmorefError:
+    except (ConfigError, DataError, FileFormatError, NetworkError):  # what was asked for, not the machine
         with contextlib.suppress(RunFolderError):  # the first error is the one to be reported
             folder.discard_unused()
         raise
