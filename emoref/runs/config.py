@@ -194,11 +194,8 @@ def _text(path: Path) -> str:
     return path.read_text("utf-8")
 
 
-def _short(text: str) -> str:
-    return repr(text) if len(text) <= 200 else f"{text[:100]!r}..."
-
-
-def _cut(text: str) -> str:
+def _short(value: Any) -> str:
+    text = repr(value)
     return text if len(text) <= 200 else f"{text[:100]}..."
 
 
@@ -274,7 +271,7 @@ def _explain(model: type[BaseModel], error: Any) -> str:
         return f"{field!r} is missing"
     message = error["msg"].removeprefix("Value error, ")
     found = error.get("input")
-    shown = "" if isinstance(found, dict | BaseModel) or not location else f", found {_cut(repr(found))}"
+    shown = "" if isinstance(found, dict | BaseModel) or not location else f", found {_short(found)}"
     return f"{field}: {message[0].lower()}{message[1:]}{shown}"
 
 

@@ -41,6 +41,14 @@ def vector_tables(plan, place, terms):
 
 
 @jit()
+def _keep_filters(tile, filters, vectors, y, y_start, plane, tables, targets):
+    """Copy the filters that exist from a tile of its own to where they belong."""
+    for m in range(filters):
+        for v in range(vectors):
+            copy_run(y, y_start + m * plane + tables[targets + v], tile, m * TILE + v * LANES, LANES)
+
+
+@jit()
 def row_tiles(
     plan, tables, all_vectors, vectors, packed, a_start, panels, filters, scratch, bias, bias_start, y,
     y_start, plane, tile, step,
@@ -54,34 +62,25 @@ def row_tiles(
     keep_apart()
     tiles = (vectors + VECTORS - 1) // VECTORS
     near = address_of(scratch, 0)  # nothing is fetched ahead
-    sources, targets = plan.depth, plan.depth + all_vectors
+    sources, targets, own_targets = plan.depth, plan.depth + all_vectors, plan.depth + 2 * all_vectors
     together = 1 if plan.depth <= _SHORT and panels >= _MANY else panels
-    for begin in range(0, panels, together):
-        end = min(begin + together, panels)
+    for turn in range(0, panels, together):
         for t in range(tiles):
             first = vectors * t // tiles
             own = vectors * (t + 1) // tiles - first
             for k in range(0, plan.depth, step):
                 count = min(step, plan.depth - k)
                 final = k + count == plan.depth
-                for panel in range(begin, end):
+                for panel in range(turn, min(turn + together, panels)):
                     row = panel * ROWS
-                    a_place = a_start + row * plan.depth + k * ROWS
+                    y_row, a_place = y_start + row * plane, a_start + row * plan.depth + k * ROWS
                     addend = bias_start + row if final else -1
-                    if filters - row >= ROWS:
-                        where = PlaneTile(
-                            y_start + row * plane, plane, a_place, 0, targets + first, sources + first, k,
-                            count, 1 if k else 0, addend, near, 0,
-                        )  # fmt: skip
-                        plane_tile(y, packed, scratch, bias, tables, where, own)
-                        continue
+                    whole = filters - row >= ROWS
                     where = PlaneTile(
-                        0, TILE, a_place, 0, targets + all_vectors, sources + first, k, count, 1 if k else 0,
+                        y_row if whole else 0, plane if whole else TILE, a_place, 0,
+                        targets + first if whole else own_targets, sources + first, k, count, 1 if k else 0,
                         addend, near, 0,
                     )  # fmt: skip
-                    plane_tile(tile, packed, scratch, bias, tables, where, own)
-                    if final:
-                        for m in range(filters - row):
-                            for v in range(own):
-                                target = y_start + (row + m) * plane + tables[targets + first + v]
-                                copy_run(y, target, tile, m * TILE + v * LANES, LANES)
+                    plane_tile(y if whole else tile, packed, scratch, bias, tables, where, own)
+                    if final and not whole:
+                        _keep_filters(tile, filters - row, own, y, y_row, plane, tables, targets + first)

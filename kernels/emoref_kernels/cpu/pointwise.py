@@ -30,15 +30,13 @@ from emoref_kernels.cpu.jit import jit
 from emoref_kernels.cpu.runs import add_strided, copy_run, copy_strided
 from emoref_kernels.cpu.shares import keep_apart, share
 from emoref_kernels.cpu.simd import LANES, ROWS, TILE, VECTORS
-from emoref_kernels.cpu.simd_pixels import address_of
+from emoref_kernels.cpu.simd_pixels import LINE, address_of
 from emoref_kernels.cpu.simd_planes import PlaneTile, halve_run, plane_tile, spread_run
 from emoref_kernels.cpu.winograd_cuts import ceil_div, whole, workspace
 
 __all__ = ["pointwise_conv", "pointwise_fits", "pointwise_input_grad"]
 
 _HALF = LANES // 2
-_LINE = 16
-"""Floats of a line of the caches."""
 
 _ZERO = np.float32(0)
 _NO_BIAS = np.zeros(0, np.float32)
@@ -163,9 +161,9 @@ def _place_between_zeros(n, vector, tile, start, zeros, rows, y, y_start):
 def _ahead(n, vector, line, x, plane):
     """Return the address of a line of the pixels of a tile that begins with `vector`."""
     if n.spread or not n.lie:
-        image, pixel = _first_pixel(n, vector + line * _LINE // LANES)
+        image, pixel = _first_pixel(n, vector + line * LINE // LANES)
         return address_of(x, image * n.depth * plane + pixel)
-    seen = line * _LINE // n.stride_w
+    seen = line * LINE // n.stride_w
     image, pixel = _first_pixel(n, vector + seen // LANES)
     row, column = _seen(n, pixel + seen % LANES)
     return address_of(x, image * n.depth * plane + row * n.large_w + column)
@@ -250,7 +248,7 @@ def _part(part, parts, numbers, tap, x, w, bias, y, scratch):
         # The last vector of a plane belongs to the thread that has the one before: they share pixels.
         first += 1 if first % n.vectors == n.vectors - 1 else 0
         last += 1 if last % n.vectors == n.vectors - 1 else 0
-    lines = VECTORS * LANES // _LINE
+    lines = VECTORS * LANES // LINE
     if n.lie and not n.spread:
         lines *= n.stride_w
     places = packed, addends, pixels, tile, zeros

@@ -38,7 +38,6 @@ _SUMS_FLOATS = 256 * 1024
 
 _HALF = LANES // 2
 _ZERO, _ONE = np.float32(0), np.float32(1)
-_NO_INTS = np.zeros(0, np.int64)
 
 
 class _Plan(NamedTuple):
@@ -163,16 +162,20 @@ def _combine(n, f, sums, dw):
 
 
 @jit()
-def _chunk(chunk, chunks, numbers, _, dy, x, sums, scratch, dw):
-    """Sum a run of parts, or add the parts of a run of filters: then there are no units left to sum."""
+def _sum_chunk(chunk, chunks, numbers, _, dy, x, sums, scratch, _e):
+    """Sum a run of parts."""
     keep_apart()
     n = _plan(numbers)
-    if n.size == 0:
-        for f in range(n.filters * chunk // chunks, n.filters * (chunk + 1) // chunks):
-            _combine(n, f, sums, dw)
-        return
     for part in range(n.parts * chunk // chunks, n.parts * (chunk + 1) // chunks):
         _sum_part(n, part, dy, x, sums, scratch, chunk * n.size)
+
+
+@jit()
+def _add_chunk(chunk, chunks, numbers, _, sums, dw, _c, _d, _e):
+    """Add the parts of a run of filters."""
+    n = _plan(numbers)
+    for f in range(n.filters * chunk // chunks, n.filters * (chunk + 1) // chunks):
+        _combine(n, f, sums, dw)
 
 
 @lru_cache(maxsize=64)
@@ -183,8 +186,8 @@ def _cut(
     y_extents: tuple[int, int],
     x_extents: tuple[int, int],
     stride: tuple[int, int],
-) -> tuple[_Plan, NDArray[np.int64], NDArray[np.int64]]:
-    """Return the plan, and its numbers for summing the parts and for adding them."""
+) -> tuple[_Plan, NDArray[np.int64]]:
+    """Return the plan, and the array of its numbers."""
     y_h, y_w = y_extents
     vectors = ceil_div(channels, LANES)
     block_images = min(max(_PIXELS // (y_h * y_w), 1), images)
@@ -198,7 +201,7 @@ def _cut(
         images, channels, filters, y_h, y_w, *x_extents, *stride, block_images, band, bands, units, parts,
         vectors, ceil_div(vectors, ROW_VECTORS), picked, size,
     )  # fmt: skip
-    return plan, np.array(plan, np.int64), np.array(plan._replace(size=0), np.int64)
+    return plan, np.array(plan, np.int64)
 
 
 def pointwise_weight_fits(
@@ -232,11 +235,10 @@ def pointwise_weight_grad(
     """
     images, channels, x_h, x_w = x_shape
     filters, y_h, y_w = y_shape[1:]
-    plan, summing, adding = _cut(images, channels, filters, (y_h, y_w), (x_h, x_w), stride)
+    plan, numbers = _cut(images, channels, filters, (y_h, y_w), (x_h, x_w), stride)
     threads = numba.get_num_threads()
     chunks = min(threads, plan.parts)
     floats = plan.parts * ceil_div(filters, ROWS) * ROWS * plan.vectors * LANES
     sums = workspace.array("pointwise sums", floats)
-    arrays = dy, x, sums, workspace.array("pointwise", chunks * plan.size), dw
-    share(_chunk, chunks, (summing, _NO_INTS), arrays)
-    share(_chunk, min(threads, filters), (adding, _NO_INTS), arrays)
+    share(_sum_chunk, chunks, (numbers,), (dy, x, sums, workspace.array("pointwise", chunks * plan.size)))
+    share(_add_chunk, min(threads, filters), (numbers,), (sums, dw))

@@ -22,6 +22,7 @@ from emoref_kernels.cpu.jit import jit
 from emoref_kernels.cpu.simd import INTERPRETED, LANES, ROWS, broadcast, fma, multiply_add
 
 __all__ = [
+    "LINE",
     "address_of",
     "copy_vectors",
     "copy_vectors_loops",
@@ -34,7 +35,7 @@ _INT = ir.IntType(64)
 _VECTOR = ir.VectorType(ir.FloatType(), LANES)
 _FLOATS = types.Array(types.float32, 1, "C")
 _INTS = types.Array(types.int64, 1, "C")
-_LINE = 16
+LINE = 16
 """Floats of a line of the caches."""
 
 _SIGNATURE = types.void(
@@ -220,16 +221,16 @@ def multiply_pixels(
     Nothing checks the places: all rows of all panels and all vectors * LANES columns are read and written.
     """
     # One line of each term in a call: those of the left operand first, as far as there are calls.
-    a_lines = (panels * ROWS + _LINE - 1) // _LINE if a_step else 0
-    b_lines = (vectors * LANES + _LINE - 1) // _LINE
+    a_lines = (panels * ROWS + LINE - 1) // LINE if a_step else 0
+    b_lines = (vectors * LANES + LINE - 1) // LINE
     for panel in range(panels):
         c_place, a_place = c_start + panel * ROWS * c_stride, a_start + panel * ROWS
         if panel < a_lines:
-            step, line = a_step, a_start + places[2 * first] + count * a_step + panel * _LINE
+            step, line = a_step, a_start + places[2 * first] + count * a_step + panel * LINE
             fetched = address_of(a, line)
         else:
             step, line = b_step, b_start + places[2 * first + 1] + count * b_step
-            fetched = address_of(b, line + min(panel - a_lines, b_lines - 1) * _LINE)
+            fetched = address_of(b, line + min(panel - a_lines, b_lines - 1) * LINE)
         if vectors == 1:
             _tile_1(c, c_place, c_stride, a, a_place, b, b_start, places, first, count, fetched, step)
         elif vectors == 2:

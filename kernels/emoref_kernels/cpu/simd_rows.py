@@ -18,7 +18,7 @@ from numba.extending import intrinsic
 
 from emoref_kernels.cpu.jit import jit
 from emoref_kernels.cpu.simd import INTERPRETED, LANES, ROWS, broadcast, fma, multiply_add
-from emoref_kernels.cpu.simd_pixels import prefetch
+from emoref_kernels.cpu.simd_pixels import LINE, prefetch
 
 __all__ = ["LOOPS", "ROW_VECTORS", "RowTile", "row_tile"]
 
@@ -28,8 +28,6 @@ of the sum at once, and reads the factors of both first."""
 
 _INT = ir.IntType(64)
 _VECTOR = ir.VectorType(ir.FloatType(), LANES)
-_LINE = 16
-"""Floats of a line of the caches."""
 
 
 class RowTile(NamedTuple):
@@ -95,7 +93,7 @@ def _emit(vectors: int, context: Any, builder: Any, signature: Any, args: Any) -
         with cgutils.for_range(builder, tile.pixels) as pixel:
             # A line of each row in turn: all lines of a row are asked for in the first half of the steps.
             row = builder.mul(builder.and_(pixel.index, _constant(ROWS - 1)), tile.a_row)
-            line = builder.mul(builder.lshr(pixel.index, _constant(ROWS.bit_length() - 1)), _constant(_LINE))
+            line = builder.mul(builder.lshr(pixel.index, _constant(ROWS.bit_length() - 1)), _constant(LINE))
             prefetch(builder, place(ahead, a_image, row, line))
             b_place = place(b_image, builder.mul(pixel.index, tile.b_row))
             values = [builder.load(vector(b_place, v), align=4) for v in range(vectors)]

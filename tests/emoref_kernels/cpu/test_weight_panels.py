@@ -26,8 +26,6 @@ def test_every_weight_is_where_the_sum_reads_it(groups, filters, channels, taps,
     chosen = data.draw(st.lists(st.integers(0, taps - 1), min_size=1, unique=True).map(sorted))
     w = np.arange(1.0, groups * filters * channels * taps + 1, dtype=np.float32)
     w = w.reshape(groups, filters, channels, taps)
-    height = int(tile_height(filters))
-    panels = -(-filters // height)
     # As the convolution sees them, and as its input gradient does, with filters for channels.
     for rows, depth, row_stride, depth_stride, weights in (
         (filters, channels, channels * taps, taps, w),
