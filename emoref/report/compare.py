@@ -30,7 +30,7 @@ _COLUMNS = (
     "p_value",
 )
 # Settings in which runs may differ: what names them, and what changes no result.
-_FREE = ("seed", "name", "base.file", *FREE_FIELDS)
+_FREE = ("seed", "name", "base.file", "data.split_seed", *FREE_FIELDS)
 _WHEN = {"before": wrong_before, "after": wrong_after}
 
 Key = tuple[str, str, str]  # network (by its choice), method, "before" or "after" fine-tuning

@@ -57,6 +57,7 @@ class DataSection(Section):
     name: str = "fashion-mnist-small"
     validation: PositiveInt = 1000
     train_limit: Annotated[int, Field(ge=0)] = 0  # 0: all training images
+    split_seed: Annotated[int, Field(ge=-1, lt=2**63)] = -1  # of both choices; -1: the run's seed
     flip: bool = False
     crop_padding: Annotated[int, Field(ge=0)] = 0
 

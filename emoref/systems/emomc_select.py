@@ -310,7 +310,8 @@ def test_all(
             found = nn.evaluate(net, params, images, labels, backend=backend)
             outcome = Outcome(found.total, found.wrong, found.wrong)
             measured = replace(before, test=outcome, size_bytes=0)
-            nn.save(folder.base, net, params, extra={"record": measured.to_dict()})
+            extra = {**nn.load_extra(folder.base), "record": measured.to_dict()}
+            nn.save(folder.base, net, params, extra=extra)
             folder.log("tested", network="base", wrong=found.wrong, images=found.total)
             before = measured
         progress.step(1, f"base: {before.test.error_after:.2%} test error" if before.test else "base")

@@ -177,7 +177,9 @@ def pretrain(
         own |= {"validation_error": curves[f"validation_error_{task.name}"]}
         choice = f"pre-trained, {group.name}"
         record = steps.describe(net, params, path.stem, choice, task.splits, config.engine.table, own)
-        nn.save(path, net, params, extra={"record": record.to_dict(), "task": task.name})
+        held = tasks.held_out(config, task)
+        extra = {"record": record.to_dict(), "task": task.name, "held_out": held}
+        nn.save(path, net, params, extra=extra)
     error = curves["validation_error"][-1]
     folder.log("base", group=group.name, error=error)
     progress.note(f"{group.name}: {error:.2%} mean validation error before pruning")

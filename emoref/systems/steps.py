@@ -1,9 +1,11 @@
 """The steps that every system shares: split the data, train with checkpoints, measure."""
 
+import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +28,8 @@ from emoref.search import (
 from emoref.seeding import child_seed
 
 Params = dict[str, NDArray[np.float32]]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,8 @@ def load_splits(config: ExperimentConfig) -> Splits:
 def split(dataset: Dataset, section: DataSection, seed: int) -> Splits:
     """Hold the validation images out of a training set; the rest is limited and augmented as `section` says.
 
+    `seed` is the run's, and chooses the images where `section` has no seed of its own.
+
     Raises
     ------
     ConfigError
@@ -63,12 +69,60 @@ def split(dataset: Dataset, section: DataSection, seed: int) -> Splits:
             f"data.validation + data.train_limit: at least {wanted:,} images asked for, "
             f"but the training set of {dataset.name!r} has {len(dataset):,}"
         )
+    seed = split_seed(section, seed)
     train, validation = stratified_split(dataset, section.validation, seed)
     if section.train_limit:
         train = class_balanced_subset(train, section.train_limit, seed)
     if section.flip or section.crop_padding:
         train = train.with_augmentation(Augmentation(section.flip, section.crop_padding))
     return Splits(train, validation)
+
+
+def split_seed(section: DataSection, seed: int) -> int:
+    """Return what chooses the validation images in a run with that seed."""
+    return seed if section.split_seed < 0 else section.split_seed
+
+
+def held_out(data: str, section: DataSection, seed: int) -> dict[str, Any]:
+    """Describe which images of a data set are kept from training, for the file of a base network."""
+    return {"data": data, "validation": section.validation, "seed": split_seed(section, seed)}
+
+
+def origin(file: str, held: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Say where a base network that is read from a file comes from, and what its training did not see.
+
+    A network that has seen images that this run holds out makes too few errors on them; that is warned of.
+    Where the file does not say what was held out, nothing is known.
+
+    Parameters
+    ----------
+    file : str
+        The network's file.
+    held : mapping
+        From :func:`held_out`: what this run holds out.
+
+    Returns
+    -------
+    choice : str
+        For the network's record.
+    held : dict
+        What the network's training held out, as far as it is known, to be kept with the network.
+    """
+    name, known = Path(file).name, nn.load_extra(file).get("held_out")
+    if not isinstance(known, dict) or known.keys() != held.keys():
+        return f"read from {name}", {}
+    same = (known["data"], known["seed"]) == (held["data"], held["seed"])
+    if known["data"] != held["data"] or (same and held["validation"] <= known["validation"]):
+        return f"read from {name}", known
+    _log.warning(
+        "%s was trained on images that this run holds out (it held out %s images by seed %s, this run %s by "
+        "seed %s), so errors on them are too low; data.split_seed = %s and data.validation = %s hold out the "
+        "same ones",
+        name,
+        *(known["validation"], known["seed"], held["validation"], held["seed"]),
+        *(known["seed"], known["validation"]),
+    )
+    return f"read from {name}, trained on images that are held out here", known
 
 
 def fitness_images(splits: Splits, count: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -162,9 +216,10 @@ def base_network(
         return nn.load(folder.base)
     shape = tuple(splits.train.images.shape[1:])
     classes = len(splits.train.classes)
+    held = held_out(config.data.name, config.data, config.seed)
     if config.base.file:
         net, params = nn.load(config.base.file)
-        choice, curves = f"read from {Path(config.base.file).name}", {}
+        (choice, held), curves = origin(config.base.file, held), {}
     else:
         net = networks.build(config.base.network, input_shape=shape, classes=classes)
         choice = "trained from scratch"
@@ -184,7 +239,7 @@ def base_network(
             progress,
         )
     record = describe(net, params, "base", choice, splits, config.engine.table, curves)
-    nn.save(folder.base, net, params, extra={"record": record.to_dict()})
+    nn.save(folder.base, net, params, extra={"record": record.to_dict(), "held_out": held})
     folder.log("base", error=record.validation.error_after)
     progress.note(f"base network: {record.validation.error_after:.2%} validation error")
     return net, params
@@ -398,7 +453,7 @@ def _test_outcome(
         before = nn.evaluate(net, untrained, *test, backend=backend)
     outcome = Outcome(after.total, before.wrong, after.wrong)
     measured = replace(record, test=outcome, size_bytes=0)
-    nn.save(path, net, params, extra={"record": measured.to_dict()})
+    nn.save(path, net, params, extra={**nn.load_extra(path), "record": measured.to_dict()})
     folder.log("tested", network=record.name, wrong=after.wrong, images=after.total)
     return outcome
 

@@ -237,6 +237,12 @@ def base_networks(
     ]
 
 
+def held_out(config: TasksConfig, task: Task) -> dict[str, Any]:
+    """Describe which images of a task are kept from training, for the file of a base network."""
+    images = " ".join([task.section.data, *map(str, task.section.classes)])
+    return steps.held_out(images, config.data, config.seed)
+
+
 def _base_network(
     config: TasksConfig,
     index: int,
@@ -251,9 +257,10 @@ def _base_network(
     if path.exists():
         return nn.load(path)
     curves: dict[str, list[float]] = {}
+    held = held_out(config, task)
     if task.section.file:
         _, params = nn.load(task.section.file)
-        choice = f"read from {Path(task.section.file).name}"
+        choice, held = steps.origin(task.section.file, held)
     else:
         params = net.init(child_seed(config.seed, "base.init", index if start == "apart" else 0))
         choice = "trained from scratch" if start == "apart" else "trained from the first task's start"
@@ -271,7 +278,8 @@ def _base_network(
             progress,
         )
     record = steps.describe(net, params, path.stem, choice, task.splits, config.engine.table, curves)
-    nn.save(path, net, params, extra={"record": record.to_dict(), "task": task.name})
+    extra = {"record": record.to_dict(), "task": task.name, "held_out": held}
+    nn.save(path, net, params, extra=extra)
     folder.log("base", task=task.name, error=record.validation.error_after)
     progress.note(f"{task.name}: {record.validation.error_after:.2%} validation error")
     return net, params
