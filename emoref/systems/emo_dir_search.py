@@ -76,7 +76,7 @@ class Scoring:
     images, labels
         Held-out images.
     recalibration : float array
-        Training images for batch-norm statistics; none where there are no batches.
+        Training images for batch-norm statistics, augmented as in training; none where there are no batches.
     """
 
     images: Array
@@ -101,7 +101,9 @@ def scoring_images(splits: Splits, section: MaskSearchSection, seed: int) -> Sco
             f"{len(splits.train):,}"
         )
     chosen = np.sort(generator(seed, "emo-dir.recalibration").permutation(len(splits.train))[:wanted])
-    return Scoring(images, labels, splits.train.batch(chosen)[0])
+    # Augmented, as all images were that the network was trained on: it meets others with other statistics.
+    augmentation = generator(seed, "emo-dir.recalibration.augmentation")
+    return Scoring(images, labels, splits.train.batch(chosen, augmentation)[0])
 
 
 def has_norms(net: Network) -> bool:

@@ -36,16 +36,29 @@ def data(count=60, dtype=np.float64):
 
 
 class Watched(nn.ArrayData):
-    """Data that note which images were asked for, and refuse to augment."""
+    """Data that note which images were asked for."""
 
     def __init__(self, plain):
         super().__init__(plain.images, plain.labels)
         self.asked = []
 
     def batch(self, indices, rng=None):
-        assert rng is None
         self.asked.append(indices.tolist())
-        return super().batch(indices)
+        return super().batch(indices, rng)
+
+
+class Augmented(nn.ArrayData):
+    """Data that double every image whose augmentation wants it, and note what they gave."""
+
+    def __init__(self, plain):
+        super().__init__(plain.images, plain.labels)
+        self.given = []
+
+    def batch(self, indices, rng=None):
+        images, labels = super().batch(indices)
+        images = images * rng.integers(1, 3, (len(images), *[1] * (images.ndim - 1))).astype(images.dtype)
+        self.given.append(images)
+        return images, labels
 
 
 def test_one_batch_norm_by_hand():
@@ -90,6 +103,24 @@ def test_against_torch():
             np.testing.assert_allclose(
                 found[f"{name}.{leaf}"], getattr(modules[i], leaf).numpy(), rtol=1e-9, atol=1e-12
             )
+
+
+def test_images_are_augmented_in_the_same_way_at_each_call():
+    b = nn.NetworkBuilder("one", (2,))
+    b.batch_norm("bn")
+    net, params = b.build(), params_of(b.build())
+    x = np.random.default_rng(2).normal(size=(40, 2))
+    augmented = Augmented(nn.ArrayData(x, np.zeros(40, int)))
+    first, second = (
+        nn.reestimate_batch_norm(net, params, augmented, 4, 10, backend="reference") for _ in "12"
+    )
+    batches = augmented.given[:4]
+    assert np.abs(np.concatenate(batches).mean(0) - x.mean(0)).min() > 1e-3
+    np.testing.assert_allclose(first["bn.running_mean"], np.mean([v.mean(0) for v in batches], 0), rtol=1e-13)
+    wanted = np.mean([v.var(0, ddof=1) for v in batches], 0)
+    np.testing.assert_allclose(first["bn.running_var"], wanted, rtol=1e-13)
+    for name, value in first.items():
+        np.testing.assert_array_equal(value, second[name])
 
 
 def test_old_statistics_and_dropout_do_not_matter():

@@ -214,6 +214,26 @@ def test_impairments_are_those_of_each_member_alone(finished, base_file):
         assert nn.evaluate(net, params, images, labels, backend="reference").wrong == member.wrong
 
 
+def test_statistics_are_measured_on_images_augmented_as_in_training(base_file):
+    """Otherwise the unpruned network itself meets statistics that its weights are not used to."""
+    from emoref.systems import steps
+    from emoref.systems.emo_dir_search import scoring_images
+
+    def recalibration(*overrides):
+        config = parse_config(
+            apply_overrides(tomllib.loads(TINY), [f'base.file="{base_file}"', *overrides]), ""
+        )
+        return scoring_images(steps.load_splits(config), config.search, config.seed).recalibration
+
+    plain, shifted, again = (
+        recalibration(),
+        *(recalibration("data.crop_padding=4", "data.flip=true") for _ in "12"),
+    )
+    assert plain.shape == shifted.shape == (20, 1, 28, 28)
+    assert ((plain - shifted).reshape(20, -1) != 0).any(1).sum() > 15
+    np.testing.assert_array_equal(shifted, again)
+
+
 class StopAt(Silent):
     """Interrupts a run at one step of one stage."""
 
