@@ -71,6 +71,8 @@ class WeightCache:
     ----------
     quantized : int
         How many layers have been quantised so far.
+    candidates : int
+        How many candidates' weights fit into the budget, at least one.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class WeightCache:
         self._held: OrderedDict[tuple[int, str, float], NDArray[np.float32]] = OrderedDict()
         self._bytes = 0
         self.quantized = 0
+        self.candidates = max(1, memory_bytes // (4 * sum(math.prod(s) for s in self._shapes.values())))
 
     def weights(self, model: int, layer: str, bits: float) -> NDArray[np.float32]:
         """Return the quantised weights of a layer; the array must not be changed."""
@@ -253,13 +256,17 @@ class QuantizedEvaluator:
         """Count for distinct candidates, one model after the other, those with equal beginnings together."""
         wrong = [0] * len(rows)
         order = sorted(range(len(rows)), key=lambda i: rows[i].tolist())
-        for part in slices(self.total, self._block):
-            labels, images = self._labels[part], self._images[part]
-            # Values that overflow are a result like any other here: the prediction is wrong.
-            with np.errstate(over="ignore", invalid="ignore"):
-                for group in self._parts(order, rows, 0):
-                    for i, logits in self._descend(group, rows, 0, images):
-                        wrong[i] += count_wrong(logits, labels)
+        # Where images come in several blocks, no more candidates at a time than have their weights remembered
+        # from one block to the next: quantising them again costs more than the beginnings they might share.
+        at_once = len(order) if self._block >= self.total else self.weights.candidates
+        for chunk in slices(len(order), at_once):
+            for part in slices(self.total, self._block):
+                labels, images = self._labels[part], self._images[part]
+                # Values that overflow are a result like any other here: the prediction is wrong.
+                with np.errstate(over="ignore", invalid="ignore"):
+                    for group in self._parts(order[chunk], rows, 0):
+                        for i, logits in self._descend(group, rows, 0, images):
+                            wrong[i] += count_wrong(logits, labels)
         return wrong
 
     def _descend(

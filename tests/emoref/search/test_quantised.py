@@ -82,6 +82,18 @@ def test_blocks_memory_and_order_change_nothing(lenet5):
     assert small.wrong_counts(rows[::-1]).tolist() == counts[::-1].tolist()
 
 
+def test_weights_are_quantised_once_where_images_come_in_blocks():
+    case = case_of("resnet20", (3, 32, 32), images=30)
+    evaluator = QuantizedEvaluator(*case, memory_bytes=2**22)
+    assert evaluator.weights.candidates == 3, "4 MiB hold 272,474 numbers three times, but not six times"
+    assert evaluator._block < 30, "images come in several blocks"
+    rows = [[model, *[bits] * len(evaluator.layers)] for model in (0, 1) for bits in (2, 3, 4)]
+    counts = evaluator.wrong_counts(rows)
+    assert evaluator.weights.quantized == 6 * len(evaluator.layers)
+    assert evaluator.layer_runs == 6 * 30 * len(evaluator.layers)
+    assert counts.tolist() == QuantizedEvaluator(*case).wrong_counts(rows).tolist()
+
+
 def test_equal_beginnings_are_computed_once(lenet5):
     rows = np.array([[0, 4, 4, 4, 4, q] for q in (2, 3, 4, 5)])
     evaluator = QuantizedEvaluator(*lenet5)
