@@ -5,7 +5,7 @@ from emoref.nn.batches import ArrayData, TrainData
 from emoref.nn.builder import NetworkBuilder
 from emoref.nn.checkpoint import load_state, save_state
 from emoref.nn.config import TrainConfig
-from emoref.nn.evaluation import Evaluation, evaluate, evaluate_data, predict
+from emoref.nn.evaluation import Evaluation, Predictor, evaluate, evaluate_data, predict
 from emoref.nn.executor import (
     StepResult,
     Tape,
@@ -46,6 +46,7 @@ __all__ = [
     "Network",
     "NetworkBuilder",
     "Node",
+    "Predictor",
     "StepReport",
     "StepResult",
     "Tape",

@@ -18,10 +18,56 @@ from emoref.nn.fused import compile_plan, is_fusible
 from emoref.nn.graph import INPUT, Network
 from emoref.nn.parts import check_batch
 
-__all__ = ["Evaluation", "evaluate", "evaluate_data", "predict"]
+__all__ = ["Evaluation", "Predictor", "evaluate", "evaluate_data", "predict"]
 
 Array = NDArray[Any]
 Params = Mapping[str, Array]
+
+
+class Predictor:
+    """A network whose parameters stay as they are, prepared once to be run many times in evaluation mode.
+
+    Parameters
+    ----------
+    net : Network
+        The architecture.
+    params : dict of str to ndarray
+        Its parameters, which must not change as long as the predictor is used.
+    backend : str or Backend
+        Which kernels compute.
+    """
+
+    def __init__(self, net: Network, params: Params, backend: Any = "cpu") -> None:
+        self.net, self.params, self._k = net, params, backend_of(backend)
+        self._runs: dict[bool, Callable[[Array], Array]] = {}
+
+    def __call__(self, images: Array, batch_size: int = 250) -> Array:
+        """Return what :func:`predict` returns for these images."""
+        check_batch(self.net, images)
+        run = self._runner(images)
+        logits = np.empty((len(images), *self.net.shapes[self.net.output.name]), images.dtype)
+        batches = HalvedBatches()
+        for part in slices(len(images), batch_size):
+            some, into = images[part], logits[part]
+            for smaller, results in batches.run(len(some), lambda own, some=some: run(some[own])):  # type: ignore[misc]
+                into[smaller] = results
+        return logits
+
+    def _runner(self, images: Array) -> Callable[[Array], Array]:
+        """Return what computes the results for batches like `images`: a fused plan, or node after node."""
+        fusible = is_fusible(self.params, [images], self._k)
+        if fusible not in self._runs:
+            self._runs[fusible] = self._fused() if fusible else self._by_nodes()
+        return self._runs[fusible]
+
+    def _fused(self) -> Callable[[Array], Array]:
+        out = self.net.output.name
+        plan = compile_plan(self.net, self.params, [INPUT], [out], self._k)
+        return lambda some: plan({INPUT: some})[out]
+
+    def _by_nodes(self) -> Callable[[Array], Array]:
+        out, params = self.net.output.name, resident(self.params, self._k)
+        return lambda some: run_nodes(self.net, params, {INPUT: some}, [out], self._k)[out]
 
 
 def predict(
@@ -52,26 +98,7 @@ def predict(
     NetworkError
         If images or parameters do not fit.
     """
-    check_batch(net, images)
-    out = net.output.name
-    run = _runner(net, params, images, backend_of(backend))
-    logits = np.empty((len(images), *net.shapes[out]), images.dtype)
-    batches = HalvedBatches()
-    for part in slices(len(images), batch_size):
-        some, into = images[part], logits[part]
-        for smaller, results in batches.run(len(some), lambda own, some=some: run(some[own])):  # type: ignore[misc]
-            into[smaller] = results
-    return logits
-
-
-def _runner(net: Network, params: Params, images: Array, k: Any) -> Callable[[Array], Array]:
-    """Return what computes the results for batches like `images`: a fused plan, or node after node."""
-    out = net.output.name
-    if is_fusible(params, [images], k):
-        plan = compile_plan(net, params, [INPUT], [out], k)
-        return lambda some: plan({INPUT: some})[out]
-    params = resident(params, k)
-    return lambda some: run_nodes(net, params, {INPUT: some}, [out], k)[out]
+    return Predictor(net, params, backend)(images, batch_size)
 
 
 @dataclass(frozen=True)
@@ -130,14 +157,13 @@ def evaluate_data(
     if not count:
         raise DataError("there are no images to evaluate on")
     logits: Array | None = None
-    run: Callable[[Array], Array] | None = None
+    predictor = Predictor(net, params, k)
     labels = np.empty(count, np.int64)
     for part in slices(count, batch_size):
         images, some = data.batch(np.arange(part.start, part.stop))
         check_batch(net, images)
         labels[part] = check_labels(some, len(images), net.classes)
-        run = _runner(net, params, images, k) if run is None else run
-        result = run(images)
+        result = predictor(images, batch_size)
         logits = np.empty((count, net.classes), result.dtype) if logits is None else logits
         logits[part] = result
     assert logits is not None

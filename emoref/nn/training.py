@@ -14,7 +14,7 @@ from emoref.errors import ConfigError, DataError, NetworkError, TrainingDiverged
 from emoref.nn.batches import TrainData, check_labels
 from emoref.nn.config import TrainConfig
 from emoref.nn.device import HalvedBatches, fetched, is_device, placed, resident
-from emoref.nn.evaluation import evaluate_data, predict
+from emoref.nn.evaluation import Predictor, evaluate_data
 from emoref.nn.executor import StepResult, backend_of, loss_and_gradients, run_nodes
 from emoref.nn.graph import INPUT, Network
 from emoref.nn.io import check_params
@@ -280,11 +280,12 @@ class _Loop:
         self.k, self.seed, self.on_step = k, seed, on_step
         self.gradients = gradients
         self.loss = Loss(config.label_smoothing, config.temperature, config.alpha)
-        self.teacher, self.teacher_checksum = teacher, 0
+        self.teacher: Predictor | None = None
+        self.teacher_checksum = 0
         if teacher is not None:
             _check_teacher(net, *teacher)
             self.teacher_checksum = _checksum(*teacher)
-            self.teacher = teacher[0], resident(teacher[1], k)
+            self.teacher = Predictor(teacher[0], resident(teacher[1], k), k)
         self.steps = math.ceil(len(data) / config.batch_size)
         self.optimizer: Optimizer = make_optimizer(net, params, config)
         self.history = History()
@@ -394,10 +395,12 @@ class _Loop:
     def teacher_logits(self, images: Array) -> Array | None:
         if self.teacher is None:
             return None
-        net, params = self.teacher
         if self.on_device:
-            return run_nodes(net, params, {INPUT: images}, [net.output.name], self.k)[net.output.name]
-        return predict(net, params, images, self.k, len(images))
+            net = self.teacher.net
+            return run_nodes(net, self.teacher.params, {INPUT: images}, [net.output.name], self.k)[
+                net.output.name
+            ]
+        return self.teacher(images, len(images))
 
 
 def _joined(parts: Sequence[tuple[slice, StepResult]], images: int) -> StepResult:

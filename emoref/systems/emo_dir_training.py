@@ -22,7 +22,7 @@ from pydantic import Field
 
 from emoref import compress, nn
 from emoref.compress import Division
-from emoref.nn import Network, NetworkBuilder, StepResult, TrainData
+from emoref.nn import Network, NetworkBuilder, Predictor, StepResult, TrainData
 from emoref.nn.executor import count_wrong
 from emoref.runs.config import Probability, Section, TrainSection
 from emoref.runs.folder import RunFolder
@@ -81,8 +81,7 @@ class Features:
     """Training data as a part of a network sees it: what `before` gives for each batch of images."""
 
     images: TrainData
-    before: Pair
-    backend: str
+    before: Predictor
 
     def __len__(self) -> int:
         return len(self.images)
@@ -92,7 +91,7 @@ class Features:
     ) -> tuple[Array, NDArray[np.int64]]:
         """Return activations and labels at `indices`, of images augmented with `rng`."""
         images, labels = self.images.batch(indices, rng)
-        return nn.predict(*self.before, images, self.backend), labels
+        return self.before(images), labels
 
 
 def detector_of(
@@ -134,14 +133,14 @@ def detector_of(
     if path.exists():
         return Detector(*nn.load(path))
     until = nn.join(division.parts[: len(division.parts) - len(division.stages) + stage])
-    before = (until, nn.split_params([until], params)[0])
+    before = Predictor(until, nn.split_params([until], params)[0], backend)
     net = probe_network(division.stages[stage], division.head.classes)
     trained = net.init(child_seed(seed, "emo-dir.probe.init", stage))
     curves = steps.train(
         f"detector {stage + 1}",
         net,
         trained,
-        Splits(Features(splits.train, before, backend), Features(splits.validation, before, backend)),  # type: ignore[arg-type]
+        Splits(Features(splits.train, before), Features(splits.validation, before)),  # type: ignore[arg-type]
         section.probe,
         child_seed(seed, "emo-dir.probe.train", stage),
         backend,
@@ -164,15 +163,15 @@ class StageLoss:
     ----------
     stage : Network
         S_k.
-    teacher : Params
-        Parameters of S_k^T.
+    teacher : Predictor
+        S_k^T.
     detector : Detector
         D_k; its batch norms use their running statistics.
-    before : tuple (Network, Params) or None
+    before : Predictor or None
         What leads from the images to the stage; None if nothing does.
     predecessor : tuple (Network, Params) or None
         The trained stage before; None for the first.
-    predecessor_before : tuple (Network, Params) or None
+    predecessor_before : Predictor or None
         What leads from the images to the stage before.
     section : ConstraintSection
         Weight and probabilities.
@@ -183,11 +182,11 @@ class StageLoss:
     """
 
     stage: Network
-    teacher: Params
+    teacher: Predictor
     detector: Detector
-    before: Pair | None
+    before: Predictor | None
     predecessor: Pair | None
-    predecessor_before: Pair | None
+    predecessor_before: Predictor | None
     section: ConstraintSection
     seed: int
     backend: str
@@ -197,8 +196,8 @@ class StageLoss:
     ) -> StepResult:
         """Return loss, wrong predictions of the detector, and the gradients of the stage's parameters."""
         k = load_backend(self.backend)
-        x = self._run(self.before, images)
-        target = self._run((self.stage, self.teacher), x)
+        x = images if self.before is None else self.before(images)
+        target = self.teacher(x)
         rng = generator(self.seed, "emo-dir.predecessor", epoch, step)
         perturbed = self.predecessor is not None and rng.random() < self.section.predecessor_probability
         z = self._perturbed(images, rng) if perturbed else x
@@ -217,9 +216,6 @@ class StageLoss:
         grads = nn.backward(tape, gradient)
         return StepResult(loss, count_wrong(logits, labels), grads, tape.buffer_updates)
 
-    def _run(self, part: Pair | None, values: Array) -> Array:
-        return values if part is None else nn.predict(*part, values, self.backend)
-
     def _perturbed(self, images: Array, rng: np.random.Generator) -> Array:
         """Return what the stage before gives without a random share of the filters of each of its layers.
 
@@ -233,7 +229,7 @@ class StageLoss:
         for name, filters in compress.prunable_layers(net).items():
             masks[name] = rng.permutation(filters) >= min(int(share * filters), filters - 1)
         small = compress.slim(net, params, masks)
-        values = self._run(self.predecessor_before, images)
+        values = images if self.predecessor_before is None else self.predecessor_before(images)
         return nn.forward(*small, values, mode="train", backend=self.backend, rng=rng).output
 
     def macs_of_image(self) -> int:
@@ -243,11 +239,11 @@ class StageLoss:
         before, at its full size, as often as it is expected to.
         """
         count = compress.count
-        teacher = count(self.stage).macs + (0 if self.before is None else count(self.before[0]).macs)
+        teacher = count(self.stage).macs + (0 if self.before is None else count(self.before.net).macs)
         expected = 0.0
         if self.predecessor is not None:
             ahead = (
-                0 if self.predecessor_before is None else count(self.predecessor_before[0]).macs
+                0 if self.predecessor_before is None else count(self.predecessor_before.net).macs
             ) + count(self.predecessor[0]).macs
             expected = self.section.predecessor_probability * ahead
         return teacher + 3 * (count(self.stage).macs + count(self.detector.net).macs) + round(expected)
@@ -296,11 +292,11 @@ def train_stages(
         if not path.exists():
             loss = StageLoss(
                 net,
-                own[k],
+                Predictor(net, own[k], backend),
                 detectors[k],
-                _with_params(division.before(k), params),
+                _predictor(division.before(k), params, backend),
                 (division.stages[k - 1], trained[k - 1]) if k else None,
-                _with_params(division.before(k - 1), params) if k else None,
+                _predictor(division.before(k - 1), params, backend) if k else None,
                 section,
                 child_seed(seed, "emo-dir.stage", k),
                 backend,
@@ -325,8 +321,8 @@ def train_stages(
     return trained
 
 
-def _with_params(net: Network | None, params: Params) -> Pair | None:
-    return None if net is None else (net, nn.split_params([net], params)[0])
+def _predictor(net: Network | None, params: Params, backend: str) -> Predictor | None:
+    return None if net is None else Predictor(net, nn.split_params([net], params)[0], backend)
 
 
 def _fit(

@@ -419,11 +419,11 @@ def test_the_gradient_of_the_stage_loss_is_that_of_its_value():
         before, earlier = division.before(1), division.before(0)
         loss = StageLoss(
             stage,
-            start,
+            nn.Predictor(stage, start, "reference"),
             Detector(tail, own(tail)),
-            (before, own(before)),
+            nn.Predictor(before, own(before), "reference"),
             (division.stages[0], own(division.stages[0])),
-            (earlier, own(earlier)),
+            nn.Predictor(earlier, own(earlier), "reference"),
             section,
             1,
             "reference",
@@ -450,8 +450,9 @@ def test_training_costs_by_hand():
     division = compress.divide(net, compress.find_stages(net))
     macs = [compress.count(part).macs for part in division.parts]  # stem, stage 1, stage 2, head
     loss = StageLoss(
-        division.stages[1], {}, Detector(division.after(1), {}), (division.before(1), {}),
-        (division.stages[0], {}), (division.before(0), {}), ConstraintSection(), 0, "reference",
+        division.stages[1], nn.Predictor(division.stages[1], {}), Detector(division.after(1), {}),
+        nn.Predictor(division.before(1), {}), (division.stages[0], {}), nn.Predictor(division.before(0), {}),
+        ConstraintSection(), 0, "reference",
     )  # fmt: skip
     teacher, forward_backward = sum(macs[:3]), 3 * (macs[2] + macs[3])
     assert loss.macs_of_image() == teacher + forward_backward + round(0.5 * (macs[0] + macs[1]))
