@@ -403,18 +403,25 @@ def _start(
 
 
 def _prepare(config: Any, means: _Means) -> None:
+    """Look whether what is to compute is there."""
     from emoref.runs.devices import check_backend
+    from emoref.runs.executors import workers_of
 
     check_backend(config.engine.backend)
     _set_threads(means.threads or config.engine.threads)
+    workers_of(_engine(config, means))  # asks a Dask scheduler, which is needed after hours of training only
+
+
+def _engine(config: Any, means: _Means) -> Any:
+    chosen = {"workers": means.workers, "dask": means.dask}
+    return config.engine.model_copy(update={k: v for k, v in chosen.items() if v is not None})
 
 
 def _execute(folder: Any, config: Any, means: _Means) -> None:
     from emoref.runs.progress import for_console
     from emoref.systems import execute
 
-    chosen = {"workers": means.workers, "dask": means.dask}
-    engine = config.engine.model_copy(update={k: v for k, v in chosen.items() if v is not None})
+    engine = _engine(config, means)
     progress = for_console(_err)
     try:
         with folder.writing():

@@ -166,6 +166,13 @@ def test_a_refused_number_of_threads_leaves_no_folder(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_scheduler_that_is_not_there_is_missed_before_anything_is_trained(tmp_path):
+    """Without the extra the message names that; either way nothing is left behind."""
+    arguments = ("run", "demo", "--dask", "tcp://127.0.0.1:1", "--out", tmp_path / "run")
+    assert_refused(emoref(*arguments), "--dask")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_run_that_is_refused_leaves_no_folder(tmp_path):
     wrong = emoref("run", "demo", "--set", "base.network=lenett", "--out", tmp_path / "run")
     assert_refused(wrong, "lenett", "lenet")
