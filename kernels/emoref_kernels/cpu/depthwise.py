@@ -23,11 +23,10 @@ from numpy.typing import NDArray
 from emoref_kernels.cpu.depthwise_strips import strip_kind, strips_conv, strips_weight_grad
 from emoref_kernels.cpu.jit import jit
 from emoref_kernels.cpu.runs import add_run, add_strided, copy_run, sum_run
-from emoref_kernels.cpu.simd import INTERPRETED, LANES, broadcast, fma, multiply_add
+from emoref_kernels.cpu.simd import INTERPRETED, LANES, broadcast, fma, integer, multiply_add
 
 __all__ = ["LOOPS", "depthwise_planes", "depthwise_weight_grad", "dots_run", "even_run", "stencil_run"]
 
-_INT = ir.IntType(64)
 _FLOAT = ir.FloatType()
 _VECTOR = ir.VectorType(_FLOAT, LANES)
 _FLOATS = types.Array(types.float32, 1, "C")
@@ -56,7 +55,7 @@ def _tap_places(builder: Any, x: Any, row: Any) -> list[Any]:
     """Return the pointers to the first values under the nine taps."""
     places = []
     for _ in range(3):
-        places += [builder.gep(x, [ir.Constant(_INT, s)]) for s in range(3)]
+        places += [builder.gep(x, [integer(s)]) for s in range(3)]
         x = builder.gep(x, [row])
     return places
 
@@ -71,8 +70,8 @@ def _stencil_run(typingctx, out, out_start, x, x_start, x_row, w, w_start, w_ste
             factors.append(broadcast(builder, builder.load(place), LANES))
             place = builder.gep(place, [args[7]])
         places = _tap_places(builder, source, args[4])
-        step = ir.Constant(_INT, LANES)
-        with cgutils.for_range_slice(builder, ir.Constant(_INT, 0), args[8], step) as (index, _):
+        step = integer(LANES)
+        with cgutils.for_range_slice(builder, integer(0), args[8], step) as (index, _):
             total = ir.Constant(_VECTOR, [0.0] * LANES)
             for factor, tap in zip(factors, places, strict=True):
                 total = multiply_add(builder, factor, _load(builder, builder.gep(tap, [index])), total)
@@ -90,10 +89,10 @@ def _dots_run(typingctx, sums, sums_start, dy, dy_start, x, x_start, x_row, coun
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         totals, gradient, source = (_place(context, builder, signature, args, i) for i in (0, 2, 4))
         places = _tap_places(builder, source, args[6])
-        kept = [builder.gep(totals, [ir.Constant(_INT, t * LANES)]) for t in range(9)]
+        kept = [builder.gep(totals, [integer(t * LANES)]) for t in range(9)]
         slots = [cgutils.alloca_once_value(builder, _load(builder, pointer)) for pointer in kept]
-        step = ir.Constant(_INT, LANES)
-        with cgutils.for_range_slice(builder, ir.Constant(_INT, 0), args[7], step) as (index, _):
+        step = integer(LANES)
+        with cgutils.for_range_slice(builder, integer(0), args[7], step) as (index, _):
             value = _load(builder, builder.gep(gradient, [index]))
             for slot, tap in zip(slots, places, strict=True):
                 pixels = _load(builder, builder.gep(tap, [index]))
@@ -112,16 +111,16 @@ def _even_run(typingctx, out, out_start, x, x_start, count, addend):
         target, source = (_place(context, builder, signature, args, position) for position in (0, 2))
         mask = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [2 * i for i in range(LANES)])
         summand = broadcast(builder, args[5], LANES)
-        whole = builder.and_(args[4], ir.Constant(_INT, -LANES))
-        step = ir.Constant(_INT, LANES)
-        with cgutils.for_range_slice(builder, ir.Constant(_INT, 0), whole, step) as (index, _):
-            pair = builder.gep(source, [builder.shl(index, ir.Constant(_INT, 1))])
+        whole = builder.and_(args[4], integer(-LANES))
+        step = integer(LANES)
+        with cgutils.for_range_slice(builder, integer(0), whole, step) as (index, _):
+            pair = builder.gep(source, [builder.shl(index, integer(1))])
             low, high = _load(builder, pair), _load(builder, builder.gep(pair, [step]))
             value = builder.fadd(builder.shuffle_vector(low, high, mask), summand)
             pointer = builder.bitcast(builder.gep(target, [index]), _VECTOR.as_pointer())
             builder.store(value, pointer, align=4)
-        with cgutils.for_range_slice(builder, whole, args[4], ir.Constant(_INT, 1)) as (index, _):
-            value = builder.load(builder.gep(source, [builder.shl(index, ir.Constant(_INT, 1))]))
+        with cgutils.for_range_slice(builder, whole, args[4], integer(1)) as (index, _):
+            value = builder.load(builder.gep(source, [builder.shl(index, integer(1))]))
             builder.store(builder.fadd(value, args[5]), builder.gep(target, [index]))
         return context.get_dummy_value()
 

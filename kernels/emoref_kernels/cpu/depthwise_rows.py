@@ -21,7 +21,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from emoref_kernels.cpu.jit import jit
-from emoref_kernels.cpu.simd import INTERPRETED, LANES, fma, multiply_add
+from emoref_kernels.cpu.simd import INTERPRETED, LANES, fma, integer, multiply_add
 
 __all__ = [
     "LEAST_SEGMENT",
@@ -44,7 +44,6 @@ ZEROS = 4 * LANES
 """Zeros that must lie in memory from `zeros` on."""
 
 _TAPS = 3
-_INT = ir.IntType(64)
 _FLOAT = ir.FloatType()
 _VECTOR = ir.VectorType(_FLOAT, LANES)
 _MASK = ir.VectorType(ir.IntType(1), LANES)
@@ -96,10 +95,6 @@ def segments_of(columns: int) -> int:
 # ------------------------------------------------------------------------------------------ instructions
 
 
-def _constant(value: int) -> Any:
-    return ir.Constant(_INT, value)
-
-
 def _shuffle(builder: Any, a: Any, b: Any, lanes: list[int]) -> Any:
     return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), lanes))
 
@@ -138,7 +133,7 @@ def _pieces(builder: Any, pointer: Any, plane: Any, segments: int, vectors: int)
     width = min(LANES * vectors // segments, LANES)
     places = []
     for _ in range(segments):
-        places += [builder.gep(pointer, [_constant(i * width)]) for i in range(max(vectors // segments, 1))]
+        places += [builder.gep(pointer, [integer(i * width)]) for i in range(max(vectors // segments, 1))]
         pointer = builder.gep(pointer, [plane])
     return [(place, width) for place in places]
 
@@ -158,7 +153,7 @@ def _store_row(builder: Any, values: list[Any], pointer: Any, plane: Any, segmen
 
 @contextmanager
 def _loop(builder: Any, end: Any, step: int) -> Iterator[Any]:
-    with cgutils.for_range_slice(builder, _constant(0), end, _constant(step)) as (index, _):
+    with cgutils.for_range_slice(builder, integer(0), end, integer(step)) as (index, _):
         yield index
 
 
@@ -173,10 +168,10 @@ class _Planes:
     def start(self, column: Any) -> None:
         """Turn to the vectors of results from a column on."""
         builder = self.builder
-        self.column = builder.mul(column, _constant(2)) if self.kind == 2 else column
+        self.column = builder.mul(column, integer(2)) if self.kind == 2 else column
         if self.segments == 1:
-            end = builder.sub(self.strip.columns, _constant(LANES))
-            self.first = self._all_but(builder.icmp_signed("!=", column, _constant(0)), 0)
+            end = builder.sub(self.strip.columns, integer(LANES))
+            self.first = self._all_but(builder.icmp_signed("!=", column, integer(0)), 0)
             self.last = self._all_but(builder.icmp_signed("!=", column, end), LANES - 1)
 
     def _all_but(self, flag: Any, lane: int) -> Any:
@@ -191,10 +186,10 @@ class _Planes:
             width = LANES // self.segments
             lanes = [i + by if 0 <= i % width + by < width else LANES for i in range(LANES)]
             return _shuffle(builder, value, _NO_VALUES, lanes)
-        place = builder.gep(pointer, [_constant(by)])
+        place = builder.gep(pointer, [integer(by)])
         loaded = _load_where(builder, place, mask)
         if self.kind == 2:
-            more = _load(builder, builder.gep(place, [_constant(LANES)]))
+            more = _load(builder, builder.gep(place, [integer(LANES)]))
             return _shuffle(builder, loaded, more, list(range(0, 2 * LANES, 2)))
         return loaded
 
@@ -204,7 +199,7 @@ class _Planes:
         exists = builder.icmp_unsigned("<", number, strip.x_rows)
         place = builder.add(builder.mul(number, strip.x_row), self.column)
         pointer = builder.select(exists, builder.gep(self.x, [place]), self.zeros)
-        plane = builder.select(exists, strip.x_plane, _constant(0))
+        plane = builder.select(exists, strip.x_plane, integer(0))
         if self.kind == 2:
             low, high = _load_row(builder, pointer, plane, self.segments, 2)
             even = _shuffle(builder, low, high, list(range(0, 2 * LANES, 2)))
@@ -221,9 +216,9 @@ class _Planes:
         if self.kind == SPREAD:
             offsets, place = range(2), first
         else:
-            offsets, place = range(self.kind + _TAPS), self.builder.mul(first, _constant(self.kind))
-            place = self.builder.sub(place, _constant(1))
-        return [self.row(self.builder.add(place, _constant(offset))) for offset in offsets]
+            offsets, place = range(self.kind + _TAPS), self.builder.mul(first, integer(self.kind))
+            place = self.builder.sub(place, integer(1))
+        return [self.row(self.builder.add(place, integer(offset))) for offset in offsets]
 
 
 def _sum(builder: Any, products: list[tuple[Any, Any]], addend: Any) -> Any:
@@ -257,16 +252,16 @@ def _pointers(context: Any, builder: Any, signature: Any, args: Any, places: tup
 
 
 def _vectors(builder: Any, pointer: Any, count: int) -> list[Any]:
-    return [builder.gep(pointer, [_constant(t * LANES)]) for t in range(count)]
+    return [builder.gep(pointer, [integer(t * LANES)]) for t in range(count)]
 
 
 @contextmanager
 def _columns(builder: Any, strip: Strip, segments: int) -> Iterator[Any]:
     """Loop over the vectors of a row; what is left is done by one that overlaps the one before."""
     if segments > 1:
-        yield _constant(0)
+        yield integer(0)
         return
-    final = builder.sub(strip.columns, _constant(LANES))
+    final = builder.sub(strip.columns, integer(LANES))
     with _loop(builder, strip.columns, LANES) as index:
         yield builder.select(builder.icmp_signed("<", index, final), index, final)
 
@@ -277,17 +272,17 @@ def _emit_results(kind: int, segments: int, context: Any, builder: Any, signatur
     places = strip.y_start, strip.x_start, strip.w_start, strip.zeros
     y, x, w, zeros = _pointers(context, builder, signature, args, places)
     factors = [_load(builder, place) for place in _vectors(builder, w, _TAPS**2 + 1)]
-    zeros = builder.gep(zeros, [_constant(LANES)])
+    zeros = builder.gep(zeros, [integer(LANES)])
     planes = _Planes(builder, kind, segments, strip, x, zeros)
     with _columns(builder, strip, segments) as column:
         planes.start(column)
-        target = builder.gep(y, [builder.mul(column, _constant(2)) if kind == SPREAD else column])
+        target = builder.gep(y, [builder.mul(column, integer(2)) if kind == SPREAD else column])
         with _loop(builder, strip.rows, 1 if kind == SPREAD else 2) as index:
             if kind == SPREAD:
-                row, first = index, builder.mul(index, _constant(2))
+                row, first = index, builder.mul(index, integer(2))
                 results = _spread_results(builder, planes.rows(row), factors)
             else:
-                final = builder.sub(strip.rows, _constant(2))
+                final = builder.sub(strip.rows, integer(2))
                 row = first = builder.select(builder.icmp_signed("<", index, final), index, final)
                 pixels, results = planes.rows(row), []
                 for t in (0, kind):
@@ -307,9 +302,9 @@ def _emit_sums(kind: int, segments: int, context: Any, builder: Any, signature: 
     y, x, sums, zeros = _pointers(context, builder, signature, args, places)
     kept = _vectors(builder, sums, _TAPS**2)
     slots = [cgutils.alloca_once_value(builder, _load(builder, place)) for place in kept]
-    zeros = builder.gep(zeros, [_constant(LANES)])
+    zeros = builder.gep(zeros, [integer(LANES)])
     planes = _Planes(builder, kind, segments, strip, x, zeros)
-    final = builder.sub(strip.rows, _constant(2))
+    final = builder.sub(strip.rows, integer(2))
     with _columns(builder, strip, segments) as column:
         planes.start(column)
         source = builder.gep(y, [column])
@@ -319,7 +314,7 @@ def _emit_sums(kind: int, segments: int, context: Any, builder: Any, signature: 
             place = builder.gep(source, [builder.mul(row, strip.y_row)])
             pixels = planes.rows(row)
             # Where a pair overlaps the one before, its first row has been counted.
-            first = builder.select(whole, place, zeros), builder.select(whole, strip.y_plane, _constant(0))
+            first = builder.select(whole, place, zeros), builder.select(whole, strip.y_plane, integer(0))
             second = builder.gep(place, [strip.y_row]), strip.y_plane
             for t, (pointer, plane) in ((0, first), (kind, second)):
                 value = _load_row(builder, pointer, plane, segments)[0]

@@ -23,7 +23,7 @@ from numba.extending import intrinsic
 
 from emoref_kernels.cpu.fused_tile import load_lanes, place_of, store_lanes
 from emoref_kernels.cpu.jit import jit
-from emoref_kernels.cpu.simd import INTERPRETED, LANES, fma, multiply_add
+from emoref_kernels.cpu.simd import INTERPRETED, LANES, fma, integer, multiply_add
 
 __all__ = ["COLUMNS", "LOOPS", "SPREAD", "TAPS", "Row", "Window", "column_sums", "tap_sums", "window_sum"]
 
@@ -39,7 +39,6 @@ SPREAD = 0
 _WINDOW_VECTORS = 4
 """Vectors of a window that are summed side by side."""
 
-_INT = ir.IntType(64)
 _BIT_LANES = ir.VectorType(ir.IntType(32), LANES)
 _VECTOR = ir.VectorType(ir.FloatType(), LANES)
 
@@ -121,13 +120,9 @@ class Window(NamedTuple):
 # ----------------------------------------------------------------------------------------- instructions
 
 
-def _constant(value: int) -> Any:
-    return ir.Constant(_INT, value)
-
-
 def _at(builder: Any, pointer: Any, step: Any, times: Any) -> Any:
     """Return the pointer that is `times` steps further."""
-    return builder.gep(pointer, [builder.mul(step, _constant(times) if isinstance(times, int) else times)])
+    return builder.gep(pointer, [builder.mul(step, integer(times) if isinstance(times, int) else times)])
 
 
 def _fields(builder: Any, value: Any, kind: Any) -> Any:
@@ -137,7 +132,7 @@ def _fields(builder: Any, value: Any, kind: Any) -> Any:
 @contextmanager
 def _loop(builder: Any, first: Any, last: Any, step: int) -> Iterator[Any]:
     """Emit a loop that LLVM does not unroll: its body is long enough, and would be compiled many times."""
-    with cgutils.for_range_slice(builder, first, last, _constant(step)) as (index, _):
+    with cgutils.for_range_slice(builder, first, last, integer(step)) as (index, _):
         yield index
         latch = builder.block
     module = builder.module
@@ -176,16 +171,16 @@ class _Block:
         self.builder, self.kind, self.row = builder, kind, row
         self.met = [_met(kind, q) for q in range(COLUMNS)]
         self.width = max(pixel for met in self.met for pixel, _ in met) + 1
-        shift = builder.ashr(column, _constant(1)) if kind == SPREAD else builder.mul(column, _constant(kind))
+        shift = builder.ashr(column, integer(1)) if kind == SPREAD else builder.mul(column, integer(kind))
         self.shift = builder.mul(shift, row.x_col)
-        zero, final = _constant(0), builder.sub(row.columns, _constant(COLUMNS))
+        zero, final = integer(0), builder.sub(row.columns, integer(COLUMNS))
         exists = (
             builder.or_(builder.icmp_signed("!=", row.first, zero), builder.icmp_signed(">", column, zero)),
             builder.or_(builder.icmp_signed("!=", row.last, zero), builder.icmp_signed("<", column, final)),
         )
         # Where an outermost pixel does not exist, its neighbour is read instead, and no bit of it is kept.
         self.edges = [
-            (builder.select(flag, *(builder.mul(row.x_col, _constant(k)) for k in places)), self._mask(flag))
+            (builder.select(flag, *(builder.mul(row.x_col, integer(k)) for k in places)), self._mask(flag))
             for flag, places in zip(exists, ((0, 1), (self.width - 1, self.width - 2)), strict=True)
         ]
 
@@ -223,8 +218,8 @@ class _Block:
 def _rows_that_exist(builder: Any, row: Row) -> list[Any]:
     return [
         builder.and_(
-            builder.icmp_signed("<=", row.row_first, _constant(r)),
-            builder.icmp_signed(">", row.row_last, _constant(r)),
+            builder.icmp_signed("<=", row.row_first, integer(r)),
+            builder.icmp_signed(">", row.row_last, integer(r)),
         )
         for r in range(TAPS)
     ]
@@ -238,12 +233,12 @@ def _emit_columns(kind: int, context: Any, builder: Any, signature: Any, args: A
         for i, start in enumerate((row.y_start, row.x_start, row.w_start))
     )
     exists = _rows_that_exist(builder, row)
-    final = builder.sub(row.columns, _constant(COLUMNS))
-    end = builder.add(row.columns, _constant(COLUMNS - 1))
-    with _loop(builder, _constant(0), row.lanes, LANES) as lane:
+    final = builder.sub(row.columns, integer(COLUMNS))
+    end = builder.add(row.columns, integer(COLUMNS - 1))
+    with _loop(builder, integer(0), row.lanes, LANES) as lane:
         y, x, w = (builder.gep(pointer, [lane]) for pointer in (target, source, taps))
         factors = [load_lanes(builder, _at(builder, w, row.w_tap, t)) for t in range(TAPS**2 + 1)]
-        with _loop(builder, _constant(0), end, COLUMNS) as index:
+        with _loop(builder, integer(0), end, COLUMNS) as index:
             # What is left after whole blocks is done by one that overlaps the one before.
             column = builder.select(builder.icmp_signed("<", index, final), index, final)
             block = _Block(builder, kind, row, column)
@@ -269,11 +264,11 @@ def _emit_taps(kind: int, context: Any, builder: Any, signature: Any, args: Any)
         for i, start in enumerate((row.y_start, row.x_start, row.w_start))
     )
     exists = _rows_that_exist(builder, row)
-    with _loop(builder, _constant(0), row.lanes, LANES) as lane:
+    with _loop(builder, integer(0), row.lanes, LANES) as lane:
         y, x, w = (builder.gep(pointer, [lane]) for pointer in (gradient, source, totals))
         kept = [_at(builder, w, row.w_tap, t) for t in range(TAPS**2)]
         slots = [cgutils.alloca_once_value(builder, load_lanes(builder, pointer)) for pointer in kept]
-        with _loop(builder, _constant(0), row.columns, COLUMNS) as column:
+        with _loop(builder, integer(0), row.columns, COLUMNS) as column:
             block = _Block(builder, kind, row, column)
             place = _at(builder, y, row.y_col, column)
             values = [load_lanes(builder, _at(builder, place, row.y_col, q)) for q in range(COLUMNS)]
@@ -296,11 +291,11 @@ def _emit_window(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     y, z, x, w = (place_of(context, builder, signature, args, i, start) for i, start in enumerate(starts))
 
     def emit_lanes(start: Any, vectors: int, load: Any, store: Any) -> None:
-        lanes = [builder.add(start, _constant(v * LANES)) for v in range(vectors)]
+        lanes = [builder.add(start, integer(v * LANES)) for v in range(vectors)]
         slots = [cgutils.alloca_once_value(builder, load(builder, builder.gep(z, [own]))) for own in lanes]
-        with _loop(builder, _constant(0), window.rows, 1) as row:
+        with _loop(builder, integer(0), window.rows, 1) as row:
             x_line, w_line = _at(builder, x, window.x_row, row), _at(builder, w, window.w_row, row)
-            with _loop(builder, _constant(0), window.cols, 1) as col:
+            with _loop(builder, integer(0), window.cols, 1) as col:
                 pixel = _at(builder, x_line, window.x_col, col)
                 factor = _at(builder, w_line, window.w_col, col)
                 for own, slot in zip(lanes, slots, strict=True):
@@ -309,9 +304,9 @@ def _emit_window(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         for own, slot in zip(lanes, slots, strict=True):
             store(builder, builder.load(slot), builder.gep(y, [own]))
 
-    start = _constant(0)
+    start = integer(0)
     for vectors in (_WINDOW_VECTORS, 1):
-        end = builder.and_(window.lanes, _constant(-vectors * LANES))
+        end = builder.and_(window.lanes, integer(-vectors * LANES))
         with _loop(builder, start, end, vectors * LANES) as lane:
             emit_lanes(lane, vectors, load_lanes, store_lanes)
         start = end

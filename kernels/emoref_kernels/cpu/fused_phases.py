@@ -21,7 +21,7 @@ from emoref_kernels.cpu.fused_tile import (
     store_lanes,
 )
 from emoref_kernels.cpu.jit import jit
-from emoref_kernels.cpu.simd import INTERPRETED, LANES, ROWS, broadcast, fma, multiply_add
+from emoref_kernels.cpu.simd import INTERPRETED, LANES, ROWS, broadcast, fma, integer, multiply_add
 
 __all__ = ["PHASE_ROWS", "add_channels", "add_channels_loops", "phase_tile", "phase_tile_loops"]
 
@@ -33,10 +33,6 @@ _INTS = types.Array(types.int64, 1, "C")
 _ZERO_VECTOR = ir.Constant(ir.VectorType(ir.FloatType(), LANES), [0.0] * LANES)
 
 
-def _constant(value: int) -> Any:
-    return ir.Constant(ir.IntType(64), value)
-
-
 @intrinsic
 def _phase(
     typingctx, z, z_start, z_row, z_phase, w, w_base, u, u_start, right, tables, w_rows, u_runs, below, runs,
@@ -46,13 +42,13 @@ def _phase(
         data = partial(place_of, context, builder, signature, args)
         base, table = data(4, args[5]), data(9, args[10])
         rows = [
-            builder.gep(base, [builder.load(builder.gep(table, [_constant(m)]))]) for m in range(PHASE_ROWS)
+            builder.gep(base, [builder.load(builder.gep(table, [integer(m)]))]) for m in range(PHASE_ROWS)
         ]
         maps, right, u_runs, below = data(6, args[7]), args[8], data(9, args[11]), data(9, args[12])
 
         def start_run(run: Any) -> tuple[Any, Any, list[Any]]:
             down = builder.load(builder.gep(below, [run]))
-            places = [_constant(0), right, down, builder.add(right, down)]
+            places = [integer(0), right, down, builder.add(right, down)]
             start = builder.gep(maps, [builder.load(builder.gep(u_runs, [run]))])
             return builder.mul(run, args[14]), start, places
 

@@ -23,7 +23,7 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from emoref_kernels.cpu.jit import jit
-from emoref_kernels.cpu.simd import INTERPRETED, LANES, ROWS, broadcast, fma, multiply_add
+from emoref_kernels.cpu.simd import INT64, INTERPRETED, LANES, ROWS, broadcast, fma, integer, multiply_add
 
 __all__ = [
     "Tile",
@@ -41,15 +41,10 @@ __all__ = [
 ]
 
 _FLOAT = ir.FloatType()
-_INT = ir.IntType(64)
 _VECTOR = ir.VectorType(_FLOAT, LANES)
 _FLOATS = types.Array(types.float32, 1, "C")
 _INTS = types.Array(types.int64, 1, "C")
 _ZERO_VECTOR = ir.Constant(_VECTOR, [0.0] * LANES)
-
-
-def _constant(value: int) -> Any:
-    return ir.Constant(_INT, value)
 
 
 def place_of(context: Any, builder: Any, signature: Any, args: Any, position: int, *starts: Any) -> Any:
@@ -104,13 +99,13 @@ def emit_sums(
     builder.branch(run_block)
 
     builder.position_at_end(run_block)
-    run = builder.phi(_INT)
+    run = builder.phi(INT64)
     at_run = [builder.phi(_VECTOR) for _ in range(cells)]
     x_run, w_run, distances = start_run(run)
     builder.branch(term_block)
 
     builder.position_at_end(term_block)
-    k = builder.phi(_INT)
+    k = builder.phi(INT64)
     w_place = builder.phi(_FLOAT.as_pointer())
     at_term = [builder.phi(_VECTOR) for _ in range(cells)]
     x_place = builder.add(x_run, k)
@@ -123,17 +118,17 @@ def emit_sums(
         )
         for v, w_value in enumerate(w_values):
             sums.append(multiply_add(builder, x_value, w_value, at_term[m * vectors + v]))
-    next_k = builder.add(k, _constant(1))
+    next_k = builder.add(k, integer(1))
     next_place = builder.gep(w_place, [stride])
     builder.cbranch(builder.icmp_signed("<", next_k, run_length), term_block, next_block)
 
     builder.position_at_end(next_block)
-    next_run = builder.add(run, _constant(1))
+    next_run = builder.add(run, integer(1))
     builder.cbranch(builder.icmp_signed("<", next_run, runs), run_block, done_block)
 
-    run.add_incoming(_constant(0), start_block)
+    run.add_incoming(integer(0), start_block)
     run.add_incoming(next_run, next_block)
-    k.add_incoming(_constant(0), run_block)
+    k.add_incoming(integer(0), run_block)
     k.add_incoming(next_k, term_block)
     w_place.add_incoming(w_run, run_block)
     w_place.add_incoming(next_place, term_block)
@@ -197,9 +192,9 @@ def _emit_tile(vectors: int, elementwise: bool, context: Any, builder: Any, sign
 
     def rows_of(array: int, table: Any, base: Any, count: int) -> list[Any]:
         places, start = data(_TABLES, table), data(array, base)
-        return [builder.gep(start, [builder.load(builder.gep(places, [_constant(m)]))]) for m in range(count)]
+        return [builder.gep(start, [builder.load(builder.gep(places, [integer(m)]))]) for m in range(count)]
 
-    offsets = [_constant(v * LANES) for v in range(vectors)]
+    offsets = [integer(v * LANES) for v in range(vectors)]
     weights, x_runs, w_runs = data(_W, tile.w_base), data(_TABLES, tile.x_runs), data(_TABLES, tile.w_runs)
 
     def start_run(run: Any) -> tuple[Any, Any, list[Any]]:
@@ -221,7 +216,7 @@ def _emit_tile(vectors: int, elementwise: bool, context: Any, builder: Any, sign
     plain_block = builder.block
     residual_block = builder.function.append_basic_block("tile.residual")
     ready_block = builder.function.append_basic_block("tile.ready")
-    builder.cbranch(builder.icmp_signed("!=", tile.residual, _constant(0)), residual_block, ready_block)
+    builder.cbranch(builder.icmp_signed("!=", tile.residual, integer(0)), residual_block, ready_block)
     builder.position_at_end(residual_block)
     added = []
     for m, row in enumerate(rows_of(_Z, tile.z_rows, tile.z_base, ROWS)):
@@ -237,7 +232,7 @@ def _emit_tile(vectors: int, elementwise: bool, context: Any, builder: Any, sign
     floor = broadcast(builder, args[_FLOOR], LANES)
     ready = [at_least(builder, phi, floor) for phi in phis]
 
-    with builder.if_else(builder.icmp_signed("!=", tile.pooled, _constant(0))) as (pooled, plain):
+    with builder.if_else(builder.icmp_signed("!=", tile.pooled, integer(0))) as (pooled, plain):
         with pooled:
             for group, target in enumerate(rows_of(_Y, tile.y_rows, tile.y_base, ROWS // 4)):
                 for v, offset in enumerate(offsets):

@@ -21,7 +21,7 @@ from numba.extending import intrinsic
 
 from emoref_kernels.cpu.fused_tile import emit_sums, load_lanes, place_of, store_lanes
 from emoref_kernels.cpu.jit import jit
-from emoref_kernels.cpu.simd import INTERPRETED, LANES, ROWS, VECTORS, fma
+from emoref_kernels.cpu.simd import INTERPRETED, LANES, ROWS, VECTORS, fma, integer
 
 __all__ = ["TILE_VECTORS", "DirectTile", "direct_tile", "direct_tile_loops", "tile_rows"]
 
@@ -31,7 +31,6 @@ _WIDE_ROWS = 6
 TILE_VECTORS = 4 if ROWS * VECTORS >= 4 * _WIDE_ROWS else VECTORS
 """Vectors of the widest tile."""
 
-_INT = ir.IntType(64)
 _VECTOR = ir.VectorType(ir.FloatType(), LANES)
 _ZERO_VECTOR = ir.Constant(_VECTOR, [0.0] * LANES)
 
@@ -73,10 +72,6 @@ class DirectTile(NamedTuple):
 _Y, _X, _W, _COLUMNS, _TABLES, _TILE = range(6)
 
 
-def _constant(value: int) -> Any:
-    return ir.Constant(_INT, value)
-
-
 def _emit_tile(rows: int, vectors: int, context: Any, builder: Any, signature: Any, args: Any) -> Any:
     """Emit a tile; the arguments are those of :func:`direct_tile_loops` but the last."""
     data = partial(place_of, context, builder, signature, args)
@@ -84,9 +79,9 @@ def _emit_tile(rows: int, vectors: int, context: Any, builder: Any, signature: A
 
     def rows_of(array: int, table: Any, base: Any) -> list[Any]:
         places, start = data(_TABLES, table), data(array, base)
-        return [builder.gep(start, [builder.load(builder.gep(places, [_constant(m)]))]) for m in range(rows)]
+        return [builder.gep(start, [builder.load(builder.gep(places, [integer(m)]))]) for m in range(rows)]
 
-    offsets = [_constant(v * LANES) for v in range(vectors)]
+    offsets = [integer(v * LANES) for v in range(vectors)]
     weights, x_runs, w_runs = data(_W, tile.w_base), data(_TABLES, tile.x_runs), data(_TABLES, tile.w_runs)
 
     def start_run(run: Any) -> tuple[Any, Any, list[Any]]:

@@ -14,7 +14,7 @@ from numba.extending import intrinsic
 
 from emoref_kernels.cpu.fused_tile import load_lanes, place_of, store_lanes
 from emoref_kernels.cpu.jit import jit
-from emoref_kernels.cpu.simd import INTERPRETED, LANES, broadcast, fma, multiply_add
+from emoref_kernels.cpu.simd import INTERPRETED, LANES, broadcast, fma, integer, multiply_add
 
 __all__ = [
     "GROUP",
@@ -40,7 +40,6 @@ moved to the mean of all, however large that is, and whatever outliers there are
 
 _ZERO = np.float32(0)
 
-_INT = ir.IntType(64)
 _VECTOR = ir.VectorType(ir.FloatType(), LANES)
 _WIDE = ir.VectorType(ir.DoubleType(), LANES)
 _ZERO_VECTOR = ir.Constant(_VECTOR, [0.0] * LANES)
@@ -48,9 +47,9 @@ _ZERO_VECTOR = ir.Constant(_VECTOR, [0.0] * LANES)
 
 def _columns(builder: Any, width: Any, body: Any) -> None:
     """Emit ``body(column, vectors)`` for groups of vectors, then for the vectors that are left."""
-    group = ir.Constant(_INT, GROUP * LANES)
+    group = integer(GROUP * LANES)
     whole = builder.sub(width, builder.srem(width, group))
-    zero, lanes = ir.Constant(_INT, 0), ir.Constant(_INT, LANES)
+    zero, lanes = integer(0), integer(LANES)
     with cgutils.for_range_slice(builder, zero, whole, group) as (column, _):
         body(column, GROUP)
     with cgutils.for_range_slice(builder, whole, width, lanes) as (column, _):
@@ -58,7 +57,7 @@ def _columns(builder: Any, width: Any, body: Any) -> None:
 
 
 def _at(builder: Any, pointer: Any, column: Any, vector: int) -> Any:
-    return builder.gep(pointer, [builder.add(column, ir.Constant(_INT, vector * LANES))])
+    return builder.gep(pointer, [builder.add(column, integer(vector * LANES))])
 
 
 def _add_wide(builder: Any, value: Any, pointer: Any) -> None:
@@ -84,7 +83,7 @@ def _add_moments(typingctx, x, x_start, rows, width, pivots, sums, sums_start):
         def widen(value: Any) -> Any:
             return builder.fpext(value, _WIDE)
 
-        few = ir.Constant(_INT, _ORIGIN_ROWS)
+        few = integer(_ORIGIN_ROWS)
         few = builder.select(builder.icmp_signed("<", rows, few), rows, few)
         counts = [broadcast(builder, builder.sitofp(number, ir.FloatType()), LANES) for number in (few, rows)]
 
@@ -245,8 +244,8 @@ def _write_gradients(typingctx, dx, dy, x, x_step, y, start, rows, width, vector
             place_of(context, builder, signature, args, i, args[5]) for i in (0, 1, 4)
         )
         # Where x has no say, x_step is 0, and there is only one row.
-        whole_step = builder.icmp_signed("!=", args[3], ir.Constant(_INT, 0))
-        x_start = builder.select(whole_step, args[5], ir.Constant(_INT, 0))
+        whole_step = builder.icmp_signed("!=", args[3], integer(0))
+        x_start = builder.select(whole_step, args[5], integer(0))
         source = place_of(context, builder, signature, args, 2, x_start)
         rows, width = args[6], args[7]
         kinds = [place_of(context, builder, signature, args, 8)]

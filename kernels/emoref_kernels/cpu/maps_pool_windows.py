@@ -16,19 +16,18 @@ from numba.extending import intrinsic
 
 from emoref_kernels.cpu.fused_tile import load_lanes, place_of, store_lanes
 from emoref_kernels.cpu.jit import jit
-from emoref_kernels.cpu.simd import INTERPRETED, LANES, broadcast
+from emoref_kernels.cpu.simd import INTERPRETED, LANES, broadcast, integer
 
 __all__ = ["LOOPS", "add_shares", "clear_run", "hand_on", "take_largest", "take_mean"]
 
 _ZERO = np.float32(0)
 
-_INT = ir.IntType(64)
 _VECTOR = ir.VectorType(ir.FloatType(), LANES)
 _ZERO_VECTOR = ir.Constant(_VECTOR, [0.0] * LANES)
 
 
 def _number(value: int) -> Any:
-    return ir.Constant(_INT, value)
+    return integer(value)
 
 
 @contextmanager

@@ -29,7 +29,17 @@ from emoref_kernels.cpu.fused_tile import load_lanes, place_of, store_lanes
 from emoref_kernels.cpu.jit import jit
 from emoref_kernels.cpu.runs import add_strided, copy_run, fma_run
 from emoref_kernels.cpu.shares import keep_apart, share
-from emoref_kernels.cpu.simd import INTERPRETED, LANES, ROWS, VECTORS, broadcast, fma, multiply_add
+from emoref_kernels.cpu.simd import (
+    INT64,
+    INTERPRETED,
+    LANES,
+    ROWS,
+    VECTORS,
+    broadcast,
+    fma,
+    integer,
+    multiply_add,
+)
 from emoref_kernels.cpu.simd_pixels import prefetch
 from emoref_kernels.cpu.winograd_cuts import ceil_div, workspace
 
@@ -51,7 +61,6 @@ _CHAIN = 512
 _GROUPS = 16
 """Most groups of units with sums of their own."""
 
-_INT = ir.IntType(64)
 _VECTOR = ir.VectorType(ir.FloatType(), LANES)
 _FLOATS = types.Array(types.float32, 1, "C")
 _ONE, _ZERO = np.float32(1), np.float32(0)
@@ -60,25 +69,21 @@ _ONE, _ZERO = np.float32(1), np.float32(0)
 # ----------------------------------------------------------------------------------------------- the tile
 
 
-def _constant(value: int) -> Any:
-    return ir.Constant(_INT, value)
-
-
 def _repeat(builder: Any, count: Any, values: list[Any], body: Any) -> list[Any]:
     """Emit `count` rounds, 0 or more, of ``values = body(values)``; return the values at the end."""
     before = builder.block
     round_block = builder.function.append_basic_block("image.round")
     end_block = builder.function.append_basic_block("image.end")
-    builder.cbranch(builder.icmp_signed(">", count, _constant(0)), round_block, end_block)
+    builder.cbranch(builder.icmp_signed(">", count, integer(0)), round_block, end_block)
 
     builder.position_at_end(round_block)
-    index = builder.phi(_INT)
+    index = builder.phi(INT64)
     at_round = [builder.phi(value.type) for value in values]
     updated = body(at_round)
-    next_index = builder.add(index, _constant(1))
+    next_index = builder.add(index, integer(1))
     last = builder.block
     builder.cbranch(builder.icmp_signed("<", next_index, count), round_block, end_block)
-    index.add_incoming(_constant(0), before)
+    index.add_incoming(integer(0), before)
     index.add_incoming(next_index, last)
 
     builder.position_at_end(end_block)
@@ -102,19 +107,19 @@ def _emit_pixels(
     left = []
     for _ in range(pixels):
         prefetch(builder, fetched)
-        fetched = builder.gep(fetched, [_constant(LANES)])
+        fetched = builder.gep(fetched, [integer(LANES)])
         left.append(load_lanes(builder, dy))
         dy = builder.gep(dy, [dy_stride])
     for r, tap_row in enumerate(tap_rows):
         for k in range(_RUN + (pixels - 1) * _CHANNELS):
-            value = builder.load(builder.gep(tap_row, [builder.add(place, _constant(k))]))
+            value = builder.load(builder.gep(tap_row, [builder.add(place, integer(k))]))
             right = broadcast(builder, value, LANES)
             for pixel in range(pixels):
                 tap = k - pixel * _CHANNELS
                 if 0 <= tap < _RUN:
                     cell = r * _RUN + tap
                     sums[cell] = multiply_add(builder, left[pixel], right, sums[cell])
-    steps = builder.mul(x_step, _constant(pixels))
+    steps = builder.mul(x_step, integer(pixels))
     return [dy, fetched, builder.add(place, steps), *sums]
 
 
@@ -142,9 +147,9 @@ def _image_tile(
         zeros = [ir.Constant(_VECTOR, [0.0] * LANES)] * (_TAP_ROWS * _RUN)
         first = place_of(context, builder, signature, args, 2, args[3])
         fetched = place_of(context, builder, signature, args, 2, args[5])
-        _, _, _, *totals = _repeat(builder, rows, [first, fetched, _constant(0), *zeros], row_of_pixels)
+        _, _, _, *totals = _repeat(builder, rows, [first, fetched, integer(0), *zeros], row_of_pixels)
         for cell, total in enumerate(totals):
-            place = builder.gep(target, [_constant(cell * LANES)])
+            place = builder.gep(target, [integer(cell * LANES)])
             store_lanes(builder, builder.fadd(load_lanes(builder, place), total), place)
         return context.get_dummy_value()
 

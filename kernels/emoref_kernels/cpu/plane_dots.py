@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from emoref_kernels.cpu.jit import jit
 from emoref_kernels.cpu.runs import copy_run, fma_run, sum_run
 from emoref_kernels.cpu.shares import share
-from emoref_kernels.cpu.simd import INTERPRETED, LANES, ROWS, VECTORS, fma, multiply_add
+from emoref_kernels.cpu.simd import INTERPRETED, LANES, ROWS, VECTORS, fma, integer, multiply_add
 from emoref_kernels.cpu.simd_pixels import prefetch
 from emoref_kernels.cpu.winograd_cuts import ceil_div, workspace
 
@@ -40,7 +40,6 @@ _BLOCK = 4 * _FILTERS
 _IMAGE_FLOATS = 64 * 1024
 """Most floats of an image with its zeros, so that it stays in the second-level cache at least."""
 
-_INT = ir.IntType(64)
 _VECTOR = ir.VectorType(ir.FloatType(), LANES)
 
 
@@ -87,7 +86,7 @@ def _emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.gep(array.data, [start])
 
     def constant(value: int) -> Any:
-        return ir.Constant(_INT, value)
+        return integer(value)
 
     def vector(pointer: Any) -> Any:
         return builder.bitcast(pointer, _VECTOR.as_pointer())

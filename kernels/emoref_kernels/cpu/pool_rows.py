@@ -17,12 +17,11 @@ from numpy.typing import NDArray
 from emoref_kernels.cpu.jit import jit
 from emoref_kernels.cpu.runs import emit_run
 from emoref_kernels.cpu.shares import keep_apart, share
-from emoref_kernels.cpu.simd import INTERPRETED
+from emoref_kernels.cpu.simd import INTERPRETED, integer
 
 __all__ = ["LOOPS", "max_pool_grad_planes", "max_pool_grad_row", "max_pool_planes", "max_pool_row"]
 
 _FLOAT = ir.FloatType()
-_INT = ir.IntType(64)
 _FLOATS = types.Array(types.float32, 1, "C")
 
 
@@ -38,7 +37,7 @@ def _mask(lanes: list[int]) -> Any:
 def _load_pairs(builder: Any, pointer: Any, width: int) -> tuple[Any, Any]:
     """Load 2 * width neighbours, and return those at even and at odd places."""
     if width == 1:
-        return builder.load(pointer), builder.load(builder.gep(pointer, [ir.Constant(_INT, 1)]))
+        return builder.load(pointer), builder.load(builder.gep(pointer, [integer(1)]))
     kind = ir.VectorType(_FLOAT, 2 * width)
     both = builder.load(builder.bitcast(pointer, kind.as_pointer()), align=4)
     even, odd = (_mask(list(range(first, 2 * width, 2))) for first in (0, 1))
@@ -48,7 +47,7 @@ def _load_pairs(builder: Any, pointer: Any, width: int) -> tuple[Any, Any]:
 def _store_pairs(builder: Any, even: Any, odd: Any, pointer: Any, width: int) -> None:
     if width == 1:
         builder.store(even, pointer)
-        builder.store(odd, builder.gep(pointer, [ir.Constant(_INT, 1)]))
+        builder.store(odd, builder.gep(pointer, [integer(1)]))
         return
     mixed = builder.shuffle_vector(even, odd, _mask([i // 2 + i % 2 * width for i in range(2 * width)]))
     builder.store(mixed, builder.bitcast(pointer, mixed.type.as_pointer()), align=4)
@@ -62,7 +61,7 @@ def _beats(builder: Any, value: Any, best: Any) -> Any:
 
 def _window(builder: Any, upper: Any, lower: Any, index: Any, width: int) -> tuple[Any, ...]:
     """Return who wins in the upper row, in the lower row and between them, and the largest."""
-    place = builder.shl(index, ir.Constant(_INT, 1))
+    place = builder.shl(index, integer(1))
     rows, rights = [], []
     for row in (upper, lower):
         left, right = _load_pairs(builder, builder.gep(row, [place]), width)
@@ -101,7 +100,7 @@ def _max_pool_grad_row(typingctx, dx, dx_start, dy, dy_start, x, x_start, x_row,
             zero = ir.Constant(kind, 0.0 if width == 1 else [0.0] * width)
             pointer = builder.gep(gradient, [index])
             value = builder.load(builder.bitcast(pointer, kind.as_pointer()), align=4)
-            place = builder.shl(index, ir.Constant(_INT, 1))
+            place = builder.shl(index, integer(1))
             portions = builder.select(below, zero, value), builder.select(below, value, zero)
             rights = right_above, right_below
             for row, right, portion in zip((target, target_lower), rights, portions, strict=True):

@@ -15,7 +15,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from emoref_kernels.cpu.jit import jit
-from emoref_kernels.cpu.simd import INTERPRETED, LANES, ROWS, broadcast, fma, multiply_add
+from emoref_kernels.cpu.simd import INTERPRETED, LANES, ROWS, broadcast, fma, integer, multiply_add
 
 __all__ = [
     "add_run",
@@ -32,7 +32,6 @@ __all__ = [
 ]
 
 _FLOAT = ir.FloatType()
-_INT = ir.IntType(64)
 _FLOATS = types.Array(types.float32, 1, "C")
 _INTS = types.Array(types.int64, 1, "C")
 
@@ -63,8 +62,8 @@ def emit_run(builder: Any, count: Any, body: Callable[[Any, int], None], repeata
     Where it does no harm that some values are treated twice, what is left after the first vector is done
     by one vector that overlaps the one before.
     """
-    whole = builder.and_(count, ir.Constant(_INT, -LANES))
-    with cgutils.for_range_slice(builder, ir.Constant(_INT, 0), whole, ir.Constant(_INT, LANES)) as (
+    whole = builder.and_(count, integer(-LANES))
+    with cgutils.for_range_slice(builder, integer(0), whole, integer(LANES)) as (
         start,
         _,
     ):
@@ -74,17 +73,17 @@ def emit_run(builder: Any, count: Any, body: Callable[[Any, int], None], repeata
         with builder.if_then(
             builder.and_(
                 builder.icmp_signed("!=", whole, count),
-                builder.icmp_signed(">", whole, ir.Constant(_INT, 0)),
+                builder.icmp_signed(">", whole, integer(0)),
             )
         ):
-            body(builder.sub(count, ir.Constant(_INT, LANES)), LANES)
-        short = builder.icmp_signed("==", whole, ir.Constant(_INT, 0))
-        remaining = builder.select(short, count, ir.Constant(_INT, 0))
+            body(builder.sub(count, integer(LANES)), LANES)
+        short = builder.icmp_signed("==", whole, integer(0))
+        remaining = builder.select(short, count, integer(0))
     index = cgutils.alloca_once_value(builder, whole)
     width = LANES // 2
     while width:
-        step = ir.Constant(_INT, width)
-        with builder.if_then(builder.icmp_signed("!=", builder.and_(remaining, step), ir.Constant(_INT, 0))):
+        step = integer(width)
+        with builder.if_then(builder.icmp_signed("!=", builder.and_(remaining, step), integer(0))):
             body(builder.load(index), width)
             builder.store(builder.add(builder.load(index), step), index)
         width //= 2
@@ -144,10 +143,10 @@ def _emit_sum(product: bool, context: Any, builder: Any, signature: Any, args: A
             return builder.fadd(total, value)
         return multiply_add(builder, value, _load(builder, builder.gep(b, [index]), width), total)
 
-    whole = builder.and_(count, ir.Constant(_INT, -LANES))
+    whole = builder.and_(count, integer(-LANES))
     index = cgutils.alloca_once_value(builder, whole)
     total = cgutils.alloca_once_value(builder, ir.Constant(_vector_type(LANES), [0.0] * LANES))
-    with cgutils.for_range_slice(builder, ir.Constant(_INT, 0), whole, ir.Constant(_INT, LANES)) as (
+    with cgutils.for_range_slice(builder, integer(0), whole, integer(LANES)) as (
         start,
         _,
     ):
@@ -163,8 +162,8 @@ def _emit_sum(product: bool, context: Any, builder: Any, signature: Any, args: A
         if width == 1:
             value = builder.extract_element(value, ir.Constant(ir.IntType(32), 0))
         total = cgutils.alloca_once_value(builder, value)
-        step = ir.Constant(_INT, width)
-        with builder.if_then(builder.icmp_signed("!=", builder.and_(count, step), ir.Constant(_INT, 0))):
+        step = integer(width)
+        with builder.if_then(builder.icmp_signed("!=", builder.and_(count, step), integer(0))):
             builder.store(extend(builder.load(total), builder.load(index), width), total)
             builder.store(builder.add(builder.load(index), step), index)
         width //= 2

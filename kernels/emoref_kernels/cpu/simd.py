@@ -93,7 +93,7 @@ TILE = VECTORS * LANES
 """Columns of the widest tile."""
 
 _FLOAT = ir.FloatType()
-_INT = ir.IntType(64)
+INT64 = ir.IntType(64)
 _VECTOR = ir.VectorType(_FLOAT, LANES)
 
 
@@ -107,6 +107,11 @@ def multiply_add(builder: Any, a: Any, b: Any, addend: Any) -> Any:
     return builder.call(function, [a, b, addend])
 
 
+def integer(value: int) -> Any:
+    """Emit a 64-bit integer that is known at compile time."""
+    return ir.Constant(INT64, value)
+
+
 def broadcast(builder: Any, value: Any, lanes: int) -> Any:
     """Emit a vector of `lanes` copies of a float."""
     undefined = ir.Constant(ir.VectorType(_FLOAT, lanes), ir.Undefined)
@@ -117,14 +122,14 @@ def broadcast(builder: Any, value: Any, lanes: int) -> Any:
 
 def _load_vector(builder: Any, pointer: Any, index: int) -> Any:
     """Load vector number `index` from a pointer to floats; floats are aligned to 4 bytes, no more."""
-    place = builder.gep(pointer, [ir.Constant(_INT, index * LANES)])
+    place = builder.gep(pointer, [integer(index * LANES)])
     load = builder.load(builder.bitcast(place, _VECTOR.as_pointer()))
     load.align = 4
     return load
 
 
 def _store_vector(builder: Any, value: Any, pointer: Any, index: int) -> None:
-    place = builder.gep(pointer, [ir.Constant(_INT, index * LANES)])
+    place = builder.gep(pointer, [integer(index * LANES)])
     store = builder.store(value, builder.bitcast(place, _VECTOR.as_pointer()))
     store.align = 4
 
@@ -154,7 +159,7 @@ def _emit_tile(rows: int, vectors: int, context: Any, builder: Any, signature: A
     store_block = entry.append_basic_block("tile.store")
 
     from_block = builder.block
-    zero = ir.Constant(_INT, 0)
+    zero = integer(0)
     builder.cbranch(builder.icmp_signed("!=", accumulate, zero), load_block, start_block)
 
     builder.position_at_end(load_block)
@@ -171,17 +176,17 @@ def _emit_tile(rows: int, vectors: int, context: Any, builder: Any, signature: A
     builder.cbranch(builder.icmp_signed(">", k_count, zero), loop_block, store_block)
 
     builder.position_at_end(loop_block)
-    k = builder.phi(_INT)
+    k = builder.phi(INT64)
     sums = [builder.phi(_VECTOR) for _ in cells]
     b_row = builder.gep(b_pointer, [builder.load(builder.gep(offset_pointer, [k]))])
-    a_row = builder.gep(a_pointer, [builder.mul(k, ir.Constant(_INT, rows))])
+    a_row = builder.gep(a_pointer, [builder.mul(k, integer(rows))])
     b_values = [_load_vector(builder, b_row, vector) for vector in range(vectors)]
     updated = []
     for row in range(rows):
-        a_value = broadcast(builder, builder.load(builder.gep(a_row, [ir.Constant(_INT, row)])), LANES)
+        a_value = broadcast(builder, builder.load(builder.gep(a_row, [integer(row)])), LANES)
         for vector in range(vectors):
             updated.append(multiply_add(builder, a_value, b_values[vector], sums[row * vectors + vector]))
-    next_k = builder.add(k, ir.Constant(_INT, 1))
+    next_k = builder.add(k, integer(1))
     k.add_incoming(zero, start_block)
     k.add_incoming(next_k, loop_block)
     for phi, before, after in zip(sums, initial, updated, strict=True):

@@ -19,7 +19,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from emoref_kernels.cpu.jit import jit
-from emoref_kernels.cpu.simd import INTERPRETED, LANES, ROWS, broadcast, fma, multiply_add
+from emoref_kernels.cpu.simd import INT64, INTERPRETED, LANES, ROWS, broadcast, fma, integer, multiply_add
 
 __all__ = [
     "LINE",
@@ -31,7 +31,6 @@ __all__ = [
     "prefetch",
 ]
 
-_INT = ir.IntType(64)
 _VECTOR = ir.VectorType(ir.FloatType(), LANES)
 _FLOATS = types.Array(types.float32, 1, "C")
 _INTS = types.Array(types.int64, 1, "C")
@@ -44,7 +43,7 @@ _SIGNATURE = types.void(
 
 
 def _vector(builder: Any, pointer: Any, index: int) -> Any:
-    return builder.bitcast(builder.gep(pointer, [ir.Constant(_INT, index * LANES)]), _VECTOR.as_pointer())
+    return builder.bitcast(builder.gep(pointer, [integer(index * LANES)]), _VECTOR.as_pointer())
 
 
 def prefetch(builder: Any, pointer: Any) -> None:
@@ -69,7 +68,7 @@ def _emit(vectors: int, context: Any, builder: Any, signature: Any, args: Any) -
         return builder.gep(array.data, [start])
 
     a_pointer, b_pointer = place(3, args[4]), place(5, args[6])
-    table = place(7, builder.shl(args[8], ir.Constant(_INT, 1)))
+    table = place(7, builder.shl(args[8], integer(1)))
     c_rows = [place(0, args[1])]
     for _ in range(1, ROWS):
         c_rows.append(builder.gep(c_rows[-1], [args[2]]))
@@ -83,21 +82,21 @@ def _emit(vectors: int, context: Any, builder: Any, signature: Any, args: Any) -
     builder.branch(loop_block)
 
     builder.position_at_end(loop_block)
-    k = builder.phi(_INT)
+    k = builder.phi(INT64)
     fetched = builder.phi(first_fetched.type)
     sums = [builder.phi(_VECTOR) for _ in cells]
-    pair = builder.gep(table, [builder.shl(k, ir.Constant(_INT, 1))])
+    pair = builder.gep(table, [builder.shl(k, integer(1))])
     a_row = builder.gep(a_pointer, [builder.load(pair)])
-    b_row = builder.gep(b_pointer, [builder.load(builder.gep(pair, [ir.Constant(_INT, 1)]))])
+    b_row = builder.gep(b_pointer, [builder.load(builder.gep(pair, [integer(1)]))])
     prefetch(builder, fetched)
     b_values = [builder.load(_vector(builder, b_row, vector), align=4) for vector in range(vectors)]
     updated = []
     for row in range(ROWS):
-        a_value = broadcast(builder, builder.load(builder.gep(a_row, [ir.Constant(_INT, row)])), LANES)
+        a_value = broadcast(builder, builder.load(builder.gep(a_row, [integer(row)])), LANES)
         for vector in range(vectors):
             updated.append(multiply_add(builder, a_value, b_values[vector], sums[row * vectors + vector]))
-    next_k, next_fetched = builder.add(k, ir.Constant(_INT, 1)), builder.gep(fetched, [args[11]])
-    k.add_incoming(ir.Constant(_INT, 0), from_block)
+    next_k, next_fetched = builder.add(k, integer(1)), builder.gep(fetched, [args[11]])
+    k.add_incoming(integer(0), from_block)
     k.add_incoming(next_k, loop_block)
     fetched.add_incoming(first_fetched, from_block)
     fetched.add_incoming(next_fetched, loop_block)
@@ -131,7 +130,7 @@ def _tile_3(typingctx, c, c_start, c_stride, a, a_start, b, b_start, places, fir
 def _address_of(typingctx, values, place):
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         data = context.make_array(signature.args[0])(context, builder, args[0]).data
-        return builder.ptrtoint(builder.gep(data, [args[1]]), _INT)
+        return builder.ptrtoint(builder.gep(data, [args[1]]), INT64)
 
     return types.int64(_FLOATS, types.int64), emit
 
@@ -143,8 +142,8 @@ def _copy_vectors(typingctx, out, out_start, x, x_start, count):
             builder.gep(context.make_array(signature.args[i])(context, builder, args[i]).data, [args[i + 1]])
             for i in (0, 2)
         )
-        step = ir.Constant(_INT, LANES)
-        with cgutils.for_range_slice(builder, ir.Constant(_INT, 0), args[4], step) as (index, _):
+        step = integer(LANES)
+        with cgutils.for_range_slice(builder, integer(0), args[4], step) as (index, _):
             value = builder.load(_vector(builder, builder.gep(source, [index]), 0), align=4)
             builder.store(value, _vector(builder, builder.gep(target, [index]), 0), align=4)
         return context.get_dummy_value()

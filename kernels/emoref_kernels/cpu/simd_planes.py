@@ -21,13 +21,12 @@ from numba.extending import intrinsic
 
 from emoref_kernels.cpu.jit import jit
 from emoref_kernels.cpu.runs import emit_run
-from emoref_kernels.cpu.simd import INTERPRETED, LANES, ROWS, broadcast, fma, multiply_add
+from emoref_kernels.cpu.simd import INT64, INTERPRETED, LANES, ROWS, broadcast, fma, integer, multiply_add
 from emoref_kernels.cpu.simd_pixels import prefetch
 
 __all__ = ["LOOPS", "PlaneTile", "halve_run", "plane_tile", "spread_run"]
 
 _FLOAT = ir.FloatType()
-_INT = ir.IntType(64)
 _VECTOR = ir.VectorType(_FLOAT, LANES)
 
 
@@ -67,10 +66,6 @@ class PlaneTile(NamedTuple):
     ahead_step: int
 
 
-def _constant(value: int) -> Any:
-    return ir.Constant(_INT, value)
-
-
 def _load(builder: Any, pointer: Any, width: int = LANES) -> Any:
     if width == 1:
         return builder.load(pointer)
@@ -94,14 +89,14 @@ def _emit_tile(vectors: int, context: Any, builder: Any, signature: Any, args: A
         return _data(context, builder, signature, args, position, start)
 
     def listed(start: Any, index: int) -> Any:
-        return builder.load(data(4, builder.add(start, _constant(index))))
+        return builder.load(data(4, builder.add(start, integer(index))))
 
     a = data(1, tile.a_start)
     x = [builder.gep(data(2, tile.x_start), [listed(tile.sources, v)]) for v in range(vectors)]
     y = [builder.gep(data(0, tile.y_start), [listed(tile.targets, v)]) for v in range(vectors)]
     targets = []
     for m in range(ROWS):
-        below = builder.mul(tile.y_stride, _constant(m))
+        below = builder.mul(tile.y_stride, integer(m))
         targets += [builder.gep(pointer, [below]) for pointer in y]
     terms = data(4, tile.terms)
     first_fetched = builder.inttoptr(tile.ahead, _FLOAT.as_pointer())
@@ -109,25 +104,25 @@ def _emit_tile(vectors: int, context: Any, builder: Any, signature: Any, args: A
     loop_block = builder.function.append_basic_block("planes.loop")
     end_block = builder.function.append_basic_block("planes.end")
 
-    from_block, zero = builder.block, _constant(0)
+    from_block, zero = builder.block, integer(0)
     builder.cbranch(builder.icmp_signed("!=", tile.more, zero), load_block, loop_block)
     builder.position_at_end(load_block)
     stored = [_load(builder, pointer) for pointer in targets]
     builder.branch(loop_block)
 
     builder.position_at_end(loop_block)
-    k, fetched = builder.phi(_INT), builder.phi(first_fetched.type)
+    k, fetched = builder.phi(INT64), builder.phi(first_fetched.type)
     sums = [builder.phi(_VECTOR) for _ in targets]
     offset = builder.load(builder.gep(terms, [k]))
     prefetch(builder, fetched)
     pixels = [_load(builder, builder.gep(pointer, [offset])) for pointer in x]
-    factors = builder.gep(a, [builder.mul(k, _constant(ROWS))])
+    factors = builder.gep(a, [builder.mul(k, integer(ROWS))])
     updated = []
     for m in range(ROWS):
-        factor = broadcast(builder, builder.load(builder.gep(factors, [_constant(m)])), LANES)
+        factor = broadcast(builder, builder.load(builder.gep(factors, [integer(m)])), LANES)
         for v in range(vectors):
             updated.append(multiply_add(builder, factor, pixels[v], sums[m * vectors + v]))
-    next_k, next_fetched = builder.add(k, _constant(1)), builder.gep(fetched, [tile.ahead_step])
+    next_k, next_fetched = builder.add(k, integer(1)), builder.gep(fetched, [tile.ahead_step])
     for block in (from_block, load_block):
         fetched.add_incoming(first_fetched, block)
     fetched.add_incoming(next_fetched, loop_block)
@@ -144,7 +139,7 @@ def _emit_tile(vectors: int, context: Any, builder: Any, signature: Any, args: A
     bias = data(3, builder.select(final, tile.bias, zero))
     for m in range(ROWS):
         # Minus zero is what changes no value it is added to.
-        addend = builder.load(builder.gep(bias, [_constant(m)]))
+        addend = builder.load(builder.gep(bias, [integer(m)]))
         addend = broadcast(builder, builder.select(final, addend, ir.Constant(_FLOAT, -0.0)), LANES)
         for v in range(vectors):
             place = m * vectors + v
@@ -173,11 +168,11 @@ def _halve_run(typingctx, out, out_start, x, x_start, count):
         target, source = (_data(context, builder, signature, args, i, args[i + 1]) for i in (0, 2))
 
         def body(index: Any, width: int) -> None:
-            place = builder.gep(source, [builder.shl(index, _constant(1))])
+            place = builder.gep(source, [builder.shl(index, integer(1))])
             value = _load(builder, place, width)
             if width > 1:
                 # The second half ends with the last value that is wanted: nothing behind it is read.
-                more = _load(builder, builder.gep(place, [_constant(width - 1)]), width)
+                more = _load(builder, builder.gep(place, [integer(width - 1)]), width)
                 lanes = [*range(0, width, 2), *range(width + 1, 2 * width, 2)]
                 mask = ir.Constant(ir.VectorType(ir.IntType(32), width), lanes)
                 value = builder.shuffle_vector(value, more, mask)
@@ -195,18 +190,18 @@ def _spread_run(typingctx, out, out_start, x, x_start, count):
         target, source = (_data(context, builder, signature, args, i, args[i + 1]) for i in (0, 2))
 
         def body(index: Any, width: int) -> None:
-            place = builder.gep(target, [builder.shl(index, _constant(1))])
+            place = builder.gep(target, [builder.shl(index, integer(1))])
             value = _load(builder, builder.gep(source, [index]), width)
             if width == 1:
                 builder.store(value, place)
-                builder.store(ir.Constant(_FLOAT, 0.0), builder.gep(place, [_constant(1)]))
+                builder.store(ir.Constant(_FLOAT, 0.0), builder.gep(place, [integer(1)]))
                 return
             zeros = ir.Constant(value.type, [0.0] * width)
             for half in (0, 1):
                 lanes = [lane for k in range(width // 2) for lane in (half * width // 2 + k, width + k)]
                 mask = ir.Constant(ir.VectorType(ir.IntType(32), width), lanes)
                 part = builder.shuffle_vector(value, zeros, mask)
-                _store(builder, part, builder.gep(place, [_constant(half * width)]))
+                _store(builder, part, builder.gep(place, [integer(half * width)]))
 
         emit_run(builder, args[4], body, repeatable=True)
         return context.get_dummy_value()

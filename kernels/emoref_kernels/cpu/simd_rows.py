@@ -17,7 +17,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from emoref_kernels.cpu.jit import jit
-from emoref_kernels.cpu.simd import INTERPRETED, LANES, ROWS, broadcast, fma, multiply_add
+from emoref_kernels.cpu.simd import INTERPRETED, LANES, ROWS, broadcast, fma, integer, multiply_add
 from emoref_kernels.cpu.simd_pixels import LINE, prefetch
 
 __all__ = ["LOOPS", "ROW_VECTORS", "RowTile", "row_tile"]
@@ -26,7 +26,6 @@ ROW_VECTORS = 2
 """Most vectors of a tile. With three, the sums and the factors do not fit the registers: LLVM takes two steps
 of the sum at once, and reads the factors of both first."""
 
-_INT = ir.IntType(64)
 _VECTOR = ir.VectorType(ir.FloatType(), LANES)
 
 
@@ -60,10 +59,6 @@ class RowTile(NamedTuple):
     ahead: int
 
 
-def _constant(value: int) -> Any:
-    return ir.Constant(_INT, value)
-
-
 def _emit(vectors: int, context: Any, builder: Any, signature: Any, args: Any) -> Any:
     """Emit a tile; the arguments are sums, rows, turned values and the tile."""
     tile = RowTile(*(builder.extract_value(args[3], i) for i in range(len(RowTile._fields))))
@@ -78,9 +73,9 @@ def _emit(vectors: int, context: Any, builder: Any, signature: Any, args: Any) -
         return place(array.data, start)
 
     def vector(pointer: Any, index: int) -> Any:
-        return builder.bitcast(place(pointer, _constant(index * LANES)), _VECTOR.as_pointer())
+        return builder.bitcast(place(pointer, integer(index * LANES)), _VECTOR.as_pointer())
 
-    c_rows = [data(0, builder.add(tile.c_start, builder.mul(tile.c_row, _constant(m)))) for m in range(ROWS)]
+    c_rows = [data(0, builder.add(tile.c_start, builder.mul(tile.c_row, integer(m)))) for m in range(ROWS)]
     kept = [vector(row, v) for row in c_rows for v in range(vectors)]
     # LLVM keeps these in registers.
     sums = [cgutils.alloca_once_value(builder, builder.load(pointer, align=4)) for pointer in kept]
@@ -88,12 +83,12 @@ def _emit(vectors: int, context: Any, builder: Any, signature: Any, args: Any) -
     ahead = builder.inttoptr(tile.ahead, ir.FloatType().as_pointer())
     with cgutils.for_range(builder, tile.images) as image:
         a_image = builder.mul(image.index, tile.a_image)
-        rows = [place(a, a_image, builder.mul(tile.a_row, _constant(m))) for m in range(ROWS)]
+        rows = [place(a, a_image, builder.mul(tile.a_row, integer(m))) for m in range(ROWS)]
         b_image = place(b, builder.mul(builder.mul(image.index, tile.pixels), tile.b_row))
         with cgutils.for_range(builder, tile.pixels) as pixel:
             # A line of each row in turn: all lines of a row are asked for in the first half of the steps.
-            row = builder.mul(builder.and_(pixel.index, _constant(ROWS - 1)), tile.a_row)
-            line = builder.mul(builder.lshr(pixel.index, _constant(ROWS.bit_length() - 1)), _constant(LINE))
+            row = builder.mul(builder.and_(pixel.index, integer(ROWS - 1)), tile.a_row)
+            line = builder.mul(builder.lshr(pixel.index, integer(ROWS.bit_length() - 1)), integer(LINE))
             prefetch(builder, place(ahead, a_image, row, line))
             b_place = place(b_image, builder.mul(pixel.index, tile.b_row))
             values = [builder.load(vector(b_place, v), align=4) for v in range(vectors)]

@@ -19,7 +19,17 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from emoref_kernels.cpu.jit import jit
-from emoref_kernels.cpu.simd import INTERPRETED, LANES, ROWS, VECTORS, broadcast, fma, multiply_add
+from emoref_kernels.cpu.simd import (
+    INT64,
+    INTERPRETED,
+    LANES,
+    ROWS,
+    VECTORS,
+    broadcast,
+    fma,
+    integer,
+    multiply_add,
+)
 
 __all__ = [
     "DEPTH_STEP",
@@ -39,7 +49,6 @@ TALL_ROWS = ROWS * VECTORS
 """Rows of a tile that is one vector wide, so that it has as many sums as the widest one."""
 
 _FLOAT = ir.FloatType()
-_INT = ir.IntType(64)
 _VECTOR = ir.VectorType(_FLOAT, LANES)
 _FLOATS = types.Array(types.float32, 1, "C")
 _SIGNATURE = types.void(
@@ -48,7 +57,7 @@ _SIGNATURE = types.void(
 
 
 def _vector(builder: Any, pointer: Any, index: int) -> Any:
-    return builder.bitcast(builder.gep(pointer, [ir.Constant(_INT, index * LANES)]), _VECTOR.as_pointer())
+    return builder.bitcast(builder.gep(pointer, [integer(index * LANES)]), _VECTOR.as_pointer())
 
 
 def _emit(
@@ -76,7 +85,7 @@ def _emit(
     loop_block = builder.function.append_basic_block("strided.loop")
     store_block = builder.function.append_basic_block("strided.store")
     from_block = builder.block
-    zero = ir.Constant(_INT, 0)
+    zero = integer(0)
     builder.cbranch(builder.icmp_signed("!=", accumulate, zero), load_block, start_block)
 
     builder.position_at_end(load_block)
@@ -93,7 +102,7 @@ def _emit(
     builder.branch(loop_block)
 
     builder.position_at_end(loop_block)
-    k = builder.phi(_INT)
+    k = builder.phi(INT64)
     sums = [builder.phi(_VECTOR) for _ in cells]
     b_phi = builder.phi(b_pointer.type)
     a_phi: Any = builder.phi(b_pointer.type) if transposed else None
@@ -103,9 +112,9 @@ def _emit(
         b_values = [builder.load(_vector(builder, b_row, vector), align=4) for vector in range(vectors)]
         for row in range(rows):
             if transposed:
-                a_place = builder.gep(a_row, [ir.Constant(_INT, row)])
+                a_place = builder.gep(a_row, [integer(row)])
             else:
-                a_place = builder.gep(builder.gep(a_rows[row], [k]), [ir.Constant(_INT, step)])
+                a_place = builder.gep(builder.gep(a_rows[row], [k]), [integer(step)])
             a_value = broadcast(builder, builder.load(a_place), LANES)
             for vector in range(vectors):
                 cell = row * vectors + vector
@@ -113,7 +122,7 @@ def _emit(
         b_row = builder.gep(b_row, [b_stride])
         if transposed:
             a_row = builder.gep(a_row, [a_stride])
-    next_k = builder.add(k, ir.Constant(_INT, DEPTH_STEP))
+    next_k = builder.add(k, integer(DEPTH_STEP))
     k.add_incoming(zero, start_block)
     k.add_incoming(next_k, loop_block)
     b_phi.add_incoming(b_pointer, start_block)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from emoref_kernels.cpu.fused_tile import load_lanes, place_of, store_lanes
 from emoref_kernels.cpu.jit import jit
-from emoref_kernels.cpu.simd import INTERPRETED, LANES
+from emoref_kernels.cpu.simd import INTERPRETED, LANES, integer
 from emoref_kernels.cpu.winograd_tiles import (
     LOOP_MATRICES,
     OUTPUT_MATRICES,
@@ -38,7 +38,6 @@ __all__ = [
     "write_loops",
 ]
 
-_INT = ir.IntType(64)
 _VECTOR = ir.VectorType(ir.FloatType(), LANES)
 _ZERO = ir.Constant(_VECTOR, [0.0] * LANES)
 _FLOATS = types.Array(types.float32, 1, "C")
@@ -47,13 +46,9 @@ _READ_SIGNATURE = types.void(*_PLACES, *[types.int64] * 4)
 _WRITE_SIGNATURE = types.void(*_PLACES, _FLOATS, *[types.int64] * 3)
 
 
-def _constant(value: int) -> Any:
-    return ir.Constant(_INT, value)
-
-
 def _within(builder: Any, index: int, first: Any, end: Any) -> Any:
     """Emit first <= index < end."""
-    place = _constant(index)
+    place = integer(index)
     return builder.and_(builder.icmp_signed("<=", first, place), builder.icmp_signed("<", place, end))
 
 
@@ -75,9 +70,9 @@ def _emit_read(outputs: int, matrix: Matrix, context: Any, builder: Any, signatu
     rows, steps = [], []
     for i in range(size):
         inside = _within(builder, i, args[8], args[9])
-        row = builder.gep(x, [builder.mul(args[6], _constant(i))])
+        row = builder.gep(x, [builder.mul(args[6], integer(i))])
         rows.append(builder.select(inside, row, zeros))
-        steps.append(builder.select(inside, args[7], _constant(0)))
+        steps.append(builder.select(inside, args[7], integer(0)))
     halves = []
     around = (size - outputs) // 2
     for j in range(size):
@@ -86,7 +81,7 @@ def _emit_read(outputs: int, matrix: Matrix, context: Any, builder: Any, signatu
             _prefetch(builder, place_at(builder, x, args[6], args[7], i, j))
         before = builder.block
         with builder.if_then(_within(builder, j, args[10], args[11])):
-            distances = [builder.mul(step, _constant(j)) for step in steps]
+            distances = [builder.mul(step, integer(j)) for step in steps]
             places = [builder.gep(row, [distance]) for row, distance in zip(rows, distances, strict=True)]
             column = multiply_vectors(builder, matrix, [load_lanes(builder, place) for place in places])
             inside_block = builder.block
@@ -112,7 +107,7 @@ def _emit_write(matrix: Matrix, context: Any, builder: Any, signature: Any, args
         column = [load_lanes(builder, place_at(builder, *x, i, j)) for i in range(size)]
         halves.append(multiply_vectors(builder, matrix, column))
     inside_rows, inside_columns = (
-        [builder.icmp_signed("<", _constant(i), end) for i in range(len(matrix))] for end in args[10:]
+        [builder.icmp_signed("<", integer(i), end) for i in range(len(matrix))] for end in args[10:]
     )
     # The first pixel is written last. Until then it takes what lies outside.
     for i in reversed(range(len(matrix))):

@@ -10,13 +10,12 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
 from emoref_kernels.cpu.fused_tile import at_least, larger_of, load_lanes, place_of
 from emoref_kernels.cpu.jit import jit
-from emoref_kernels.cpu.simd import INTERPRETED, LANES, broadcast, multiply_add
+from emoref_kernels.cpu.simd import INTERPRETED, LANES, broadcast, integer, multiply_add
 from emoref_kernels.cpu.winograd_tiles import (
     LOOP_MATRICES,
     OUTPUT_MATRICES,
@@ -28,7 +27,6 @@ from emoref_kernels.cpu.winograd_tiles import (
 __all__ = ["finish_tile", "finish_tile_loops"]
 
 _FLOATS = types.Array(types.float32, 1, "C")
-_INT = ir.IntType(64)
 _SIGNATURE = types.void(
     *[_FLOATS, *[types.int64] * 3] * 3, _FLOATS, *[types.int64] * 4, types.float32
 )  # fmt: skip
@@ -40,7 +38,7 @@ def _emit(matrix: Matrix, context: Any, builder: Any, signature: Any, args: Any)
     y, t, z = ((data(i, args[i + 1]), args[i + 2], args[i + 3]) for i in (0, 4, 8))
     scale, shift = (load_lanes(builder, data(12, args[i])) for i in (13, 14))
     floor = broadcast(builder, args[17], LANES)
-    is_residual, is_pooled = (builder.icmp_signed("!=", args[i], ir.Constant(_INT, 0)) for i in (15, 16))
+    is_residual, is_pooled = (builder.icmp_signed("!=", args[i], integer(0)) for i in (15, 16))
     size, rows = len(matrix[0]), len(matrix)
     halves = [
         multiply_vectors(

@@ -19,7 +19,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from emoref_kernels.cpu.simd import INTERPRETED, LANES
+from emoref_kernels.cpu.simd import INTERPRETED, LANES, integer
 from emoref_kernels.cpu.winograd_tiles import (
     Matrix,
     as_floats,
@@ -60,7 +60,6 @@ A and B are exact in single precision.
 """
 
 
-_INT = ir.IntType(64)
 _VECTOR = ir.VectorType(ir.FloatType(), LANES)
 
 
@@ -92,16 +91,16 @@ def _emit_sandwich(
     # Loops over columns and rows: unrolled, 64 vectors would not fit the registers either, and compiling
     # them would take several times as long.
     halves = cgutils.alloca_once(builder, _VECTOR, size=len(matrix) * size)
-    with cgutils.for_range(builder, ir.Constant(_INT, size)) as loop:
+    with cgutils.for_range(builder, integer(size)) as loop:
         column = builder.gep(x, [builder.mul(loop.index, args[7])])
         places = [place_at(builder, column, args[6], args[7], i, 0) for i in range(size)]
         values = _product(builder, matrix, [builder.load(place, align=4) for place in places])
         for i, value in enumerate(values):
-            place = builder.add(loop.index, ir.Constant(_INT, i * size))
+            place = builder.add(loop.index, integer(i * size))
             builder.store(value, builder.gep(halves, [place]))
-    with cgutils.for_range(builder, ir.Constant(_INT, len(matrix))) as loop:
-        half = builder.gep(halves, [builder.mul(loop.index, ir.Constant(_INT, size))])
-        values = [builder.load(builder.gep(half, [ir.Constant(_INT, j)])) for j in range(size)]
+    with cgutils.for_range(builder, integer(len(matrix))) as loop:
+        half = builder.gep(halves, [builder.mul(loop.index, integer(size))])
+        values = [builder.load(builder.gep(half, [integer(j)])) for j in range(size)]
         row = builder.gep(out, [builder.mul(loop.index, args[2])])
         for j, value in enumerate(_product(builder, matrix, values)):
             place = place_at(builder, row, args[2], args[3], 0, j)

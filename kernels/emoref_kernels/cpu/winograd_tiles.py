@@ -26,7 +26,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from emoref_kernels.cpu.jit import jit
-from emoref_kernels.cpu.simd import INTERPRETED, LANES, multiply_add
+from emoref_kernels.cpu.simd import INTERPRETED, LANES, integer, multiply_add
 
 __all__ = [
     "LOOP_MATRICES",
@@ -116,7 +116,6 @@ def winograd_matrices(
 # ------------------------------------------------------------------------------------------ the emitter
 
 _FLOAT = ir.FloatType()
-_INT = ir.IntType(64)
 _VECTOR = ir.VectorType(_FLOAT, LANES)
 
 
@@ -182,7 +181,7 @@ def _with_column_pair(builder: Any, matrix: Matrix, values: list[Any], j: int) -
 
 def place_at(builder: Any, pointer: Any, row: Any, column: Any, i: int, j: int) -> Any:
     """Emit the pointer to vector (i, j) of a tile whose rows and columns are so far apart."""
-    offset = builder.add(builder.mul(row, ir.Constant(_INT, i)), builder.mul(column, ir.Constant(_INT, j)))
+    offset = builder.add(builder.mul(row, integer(i)), builder.mul(column, integer(j)))
     return builder.bitcast(builder.gep(pointer, [offset]), _VECTOR.as_pointer())
 
 
