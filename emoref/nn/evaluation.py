@@ -161,9 +161,8 @@ def evaluate_data(
     labels = np.empty(count, np.int64)
     for part in slices(count, batch_size):
         images, some = data.batch(np.arange(part.start, part.stop))
-        check_batch(net, images)
-        labels[part] = check_labels(some, len(images), net.classes)
         result = predictor(images, batch_size)
+        labels[part] = check_labels(some, len(images), net.classes)
         logits = np.empty((count, net.classes), result.dtype) if logits is None else logits
         logits[part] = result
     assert logits is not None

@@ -396,10 +396,8 @@ class _Loop:
         if self.teacher is None:
             return None
         if self.on_device:
-            net = self.teacher.net
-            return run_nodes(net, self.teacher.params, {INPUT: images}, [net.output.name], self.k)[
-                net.output.name
-            ]
+            net, out = self.teacher.net, self.teacher.net.output.name
+            return run_nodes(net, self.teacher.params, {INPUT: images}, [out], self.k)[out]
         return self.teacher(images, len(images))
 
 

@@ -29,7 +29,7 @@ _COLUMNS = (
     "standard_error",
     "p_value",
 )
-# Settings in which runs may differ: what names them, and what changes no result.
+# Settings in which runs may differ: what names them, what they begin with, and what changes no result.
 _FREE = ("seed", "name", "base.file", "data.split_seed", *FREE_FIELDS)
 _WHEN = {"before": wrong_before, "after": wrong_after}
 

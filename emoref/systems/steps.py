@@ -111,8 +111,8 @@ def origin(file: str, held: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     name, known = Path(file).name, nn.load_extra(file).get("held_out")
     if not isinstance(known, dict) or known.keys() != held.keys():
         return f"read from {name}", {}
-    same = (known["data"], known["seed"]) == (held["data"], held["seed"])
-    if known["data"] != held["data"] or (same and held["validation"] <= known["validation"]):
+    fewer = known["seed"] == held["seed"] and held["validation"] <= known["validation"]
+    if fewer or known["data"] != held["data"]:
         return f"read from {name}", known
     _log.warning(
         "%s was trained on images that this run holds out (it held out %s images by seed %s, this run %s by "

@@ -220,9 +220,7 @@ def test_statistics_are_measured_on_images_augmented_as_in_training(base_file):
     from emoref.systems.emo_dir_search import scoring_images
 
     def recalibration(*overrides):
-        config = parse_config(
-            apply_overrides(tomllib.loads(TINY), [f'base.file="{base_file}"', *overrides]), ""
-        )
+        config = config_of(base_file, *overrides)
         return scoring_images(steps.load_splits(config), config.search, config.seed).recalibration
 
     plain, shifted, again = (
