@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from emoref.errors import NetworkError
 from emoref.nn.batches import check_labels
-from emoref.nn.device import fetched, is_device, is_on_device, placed, resident
+from emoref.nn.device import HalvedBatches, fetched, is_device, is_on_device, placed, resident
 from emoref.nn.graph import INPUT, Network
 from emoref.nn.layout import training_backend
 from emoref.nn.loss import CROSS_ENTROPY, Loss
@@ -31,7 +31,9 @@ __all__ = [
     "backward",
     "count_wrong",
     "forward",
+    "in_parts",
     "loss_and_gradients",
+    "part_number",
     "run_in_order",
     "run_nodes",
 ]
@@ -307,6 +309,49 @@ def loss_and_gradients(
         teacher_logits = None if teacher_logits is None else np.asarray(teacher_logits)
     value = loss.value(k, logits, labels, teacher_logits)
     return StepResult(value, count_wrong(logits, labels), grads, updates)
+
+
+def in_parts(batches: HalvedBatches, images: int, work: Callable[[slice], StepResult]) -> StepResult:
+    """Return the result of a training batch, which runs in parts where a device's memory does not suffice.
+
+    Parameters
+    ----------
+    batches : HalvedBatches
+        What was found to fit so far.
+    images : int
+        Images of the batch.
+    work : callable
+        Gives the result of a part.
+
+    Returns
+    -------
+    StepResult
+        Means over the parts, weighted by their images, and the sum of wrong predictions; of a single part
+        its own result.
+    """
+    parts = list(batches.run(images, work))
+    if len(parts) == 1:
+        return parts[0][1]
+    shares = [(part.stop - part.start) / images for part, _ in parts]
+    results = [result for _, result in parts]
+
+    def mean(of: Callable[[StepResult], Mapping[str, Any]]) -> dict[str, Any]:
+        total = {name: shares[0] * value for name, value in of(results[0]).items()}
+        for share, result in zip(shares[1:], results[1:], strict=True):
+            total = {name: total[name] + share * value for name, value in of(result).items()}
+        return total
+
+    return StepResult(
+        sum(share * result.loss for share, result in zip(shares, results, strict=True)),
+        sum(result.wrong for result in results),
+        mean(lambda result: result.grads),
+        mean(lambda result: result.buffer_updates),
+    )
+
+
+def part_number(part: slice) -> list[int]:
+    """Return what tells the random numbers of a part of a batch from those of the first, or whole, one."""
+    return [part.start] if part.start else []
 
 
 def run_nodes(

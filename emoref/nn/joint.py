@@ -28,8 +28,9 @@ from emoref.hdf5 import (
 )
 from emoref.nn.batches import TrainData, check_labels
 from emoref.nn.config import TrainConfig
+from emoref.nn.device import HalvedBatches
 from emoref.nn.evaluation import evaluate_data
-from emoref.nn.executor import backend_of, loss_and_gradients
+from emoref.nn.executor import StepResult, backend_of, in_parts, loss_and_gradients, part_number
 from emoref.nn.loss import Loss
 from emoref.nn.multitask import MultiTaskNetwork
 from emoref.nn.optim import Optimizer, make_optimizer
@@ -186,6 +187,7 @@ class _Loop:
         self.total = max(self.images)
         self.steps = math.ceil(self.total / config.batch_size)
         self.optimizer: Optimizer = make_optimizer(multi, store, config)
+        self.batches = HalvedBatches()
         self.curves: Curves = {}
         self.epoch = 0
 
@@ -248,19 +250,8 @@ class _Loop:
         total, wrong = 0.0, 0
         grads = {name: np.zeros_like(self.store[name]) for name in self.multi.trainable()}
         for task, indices in enumerate(batches):
-            net, bindings = self.multi.networks[task], self.multi.bindings[task]
-            images, labels = self.data[task].batch(
-                indices, generator(self.seed, "nn.joint.augment", task, epoch, step)
-            )
-            result = loss_and_gradients(
-                net,
-                self.multi.params(self.store, task),
-                images,
-                check_labels(labels, len(indices), net.classes),
-                backend=self.k,
-                rng=generator(self.seed, "nn.joint.dropout", task, epoch, step),
-                loss=self.loss,
-            )
+            bindings = self.multi.bindings[task]
+            result = self.gradients_of(task, epoch, step, indices)
             if not math.isfinite(result.loss):
                 raise diverged(f"the loss of task {self.multi.tasks[task]!r}", epoch, step, lr)
             weight = self.weights[task]
@@ -274,6 +265,27 @@ class _Loop:
         if self.on_step is not None:
             self.on_step(StepReport(epoch, step, self.steps, total, lr))
         return total, wrong
+
+    def gradients_of(self, task: int, epoch: int, step: int, indices: NDArray[np.int64]) -> StepResult:
+        """Return loss and gradients of one task on its own batch."""
+        net, params = self.multi.networks[task], self.multi.params(self.store, task)
+        images, labels = self.data[task].batch(
+            indices, generator(self.seed, "nn.joint.augment", task, epoch, step)
+        )
+        labels = check_labels(labels, len(indices), net.classes)
+
+        def part_of(part: slice) -> StepResult:
+            return loss_and_gradients(
+                net,
+                params,
+                images[part],
+                labels[part],
+                backend=self.k,
+                rng=generator(self.seed, "nn.joint.dropout", task, epoch, step, *part_number(part)),
+                loss=self.loss,
+            )
+
+        return in_parts(self.batches, len(indices), part_of)
 
     def validate(self, validation: Sequence[TrainData]) -> None:
         errors = []

@@ -3,7 +3,7 @@
 import json
 import math
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,14 @@ from emoref.nn.batches import TrainData, check_labels
 from emoref.nn.config import TrainConfig
 from emoref.nn.device import HalvedBatches, fetched, is_device, placed, resident
 from emoref.nn.evaluation import Predictor, evaluate_data
-from emoref.nn.executor import StepResult, backend_of, loss_and_gradients, run_nodes
+from emoref.nn.executor import (
+    StepResult,
+    backend_of,
+    in_parts,
+    loss_and_gradients,
+    part_number,
+    run_nodes,
+)
 from emoref.nn.graph import INPUT, Network
 from emoref.nn.io import check_params
 from emoref.nn.loss import Loss
@@ -181,7 +188,7 @@ def fit(
     gradients : callable, optional
         What is minimised, in the place of the network's cross-entropy: returns a batch's loss and gradients,
         which must depend on its arguments alone. The network then need not be a classifier, and a batch need
-        not fit its input.
+        not fit its input. Where a device's memory does not suffice it is called for parts of a batch.
 
     Returns
     -------
@@ -361,7 +368,7 @@ class _Loop:
 
     def run_step(self, epoch: int, step: int, indices: NDArray[np.int64], lr: float) -> tuple[float, int]:
         images, labels = self.data.batch(indices, generator(self.seed, "nn.augment", epoch, step))
-        result = (self.gradients or self.own_gradients)(self.live, images, labels, epoch, step)
+        result = self.gradients_of(images, labels, epoch, step)
         if not math.isfinite(result.loss):
             raise diverged("the loss", epoch, step, lr)
         self.optimizer.step(self.k, self.live, result.grads, lr)
@@ -370,27 +377,26 @@ class _Loop:
             self.on_step(StepReport(epoch, step, self.steps, result.loss, lr))
         return result.loss, result.wrong
 
-    def own_gradients(
-        self, params: Mapping[str, Array], images: Array, labels: NDArray[np.int64], epoch: int, step: int
-    ) -> StepResult:
-        labels = check_labels(labels, len(images), self.net.classes)
+    def gradients_of(self, images: Array, labels: NDArray[np.int64], epoch: int, step: int) -> StepResult:
+        if self.gradients is None:
+            labels = check_labels(labels, len(images), self.net.classes)
 
         def part_of(part: slice) -> StepResult:
+            if self.gradients is not None:
+                return self.gradients(self.live, images[part], labels[part], epoch, step)
             some = placed(images[part], self.k)
             return loss_and_gradients(
                 self.net,
-                params,
+                self.live,
                 some,
                 labels[part],
                 backend=self.k,
-                rng=generator(self.seed, "nn.dropout", epoch, step, *([part.start] if part.start else [])),
+                rng=generator(self.seed, "nn.dropout", epoch, step, *part_number(part)),
                 loss=self.loss,
                 teacher_logits=self.teacher_logits(some),
             )
 
-        # One part, unless the memory of a device did not suffice.
-        parts = list(self.batches.run(len(images), part_of))
-        return parts[0][1] if len(parts) == 1 else _joined(parts, len(images))
+        return in_parts(self.batches, len(images), part_of)
 
     def teacher_logits(self, images: Array) -> Array | None:
         if self.teacher is None:
@@ -399,25 +405,6 @@ class _Loop:
             net, out = self.teacher.net, self.teacher.net.output.name
             return run_nodes(net, self.teacher.params, {INPUT: images}, [out], self.k)[out]
         return self.teacher(images, len(images))
-
-
-def _joined(parts: Sequence[tuple[slice, StepResult]], images: int) -> StepResult:
-    """Return the result of a batch that ran in parts: means weighted by their images, and sums."""
-    shares = [(part.stop - part.start) / images for part, _ in parts]
-    results = [result for _, result in parts]
-
-    def mean(of: Callable[[StepResult], Mapping[str, Any]]) -> dict[str, Any]:
-        total = {name: shares[0] * value for name, value in of(results[0]).items()}
-        for share, result in zip(shares[1:], results[1:], strict=True):
-            total = {name: total[name] + share * value for name, value in of(result).items()}
-        return total
-
-    return StepResult(
-        sum(share * result.loss for share, result in zip(shares, results, strict=True)),
-        sum(result.wrong for result in results),
-        mean(lambda result: result.grads),
-        mean(lambda result: result.buffer_updates),
-    )
 
 
 def _check_teacher(net: Network, teacher: Network, params: Mapping[str, Array]) -> None:

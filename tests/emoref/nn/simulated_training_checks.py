@@ -5,6 +5,9 @@ Collected by test_device.py in a process of its own: Numba decides at its import
 
 import logging
 import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +21,7 @@ from emoref.nn.device import is_on_device, resident
 from emoref.search import FilterGenome, PopulationEvaluator
 from emoref_kernels import load_backend
 from emoref_kernels.cuda.memory import POOL
+from emoref_kernels.errors import DeviceMemoryError
 
 CUDA = load_backend("cuda")
 
@@ -112,32 +116,44 @@ def test_adam_with_a_teacher_equals_the_reference_and_takes_no_more_memory(
     assert POOL.allocations == before
 
 
-def test_batches_are_halved_when_memory_runs_out(
-    net: nn.Network, data: nn.ArrayData, caplog: pytest.LogCaptureFixture
-) -> None:
-    without_norm = nn.NetworkBuilder("plain", (1, 2, 2))
-    without_norm.conv("conv1", 2, 1)
-    without_norm.relu("relu1")
-    without_norm.flatten("flat")
-    without_norm.linear("out", 3)
-    plain = without_norm.build()
-    config = nn.TrainConfig(epochs=1, batch_size=4, lr=0.1)
-    expected = plain.init(seed=1)
-    nn.fit(plain, expected, data, config, backend="reference")
+@pytest.fixture(scope="module")
+def plain() -> nn.Network:
+    """A network without batch norms, to which it is the same how a batch is cut."""
+    b = nn.NetworkBuilder("plain", (1, 2, 2))
+    b.conv("conv1", 2, 1)
+    b.relu("relu1")
+    b.flatten("flat")
+    b.linear("out", 3)
+    return b.build()
+
+
+@contextmanager
+def memory_for(images: int) -> Iterator[None]:
+    """Let the device's memory suffice for so many images at a time."""
     real = CUDA.conv2d
 
     def narrow(x: object, *arguments: object) -> object:
-        from emoref_kernels.errors import DeviceMemoryError
-
-        if len(x) > limit:  # type: ignore[arg-type]
+        if len(x) > images:  # type: ignore[arg-type]
             raise DeviceMemoryError("the device's memory does not suffice")
         return real(x, *arguments)
 
     object.__setattr__(CUDA, "conv2d", narrow)
     try:
-        limit, params = 1, plain.init(seed=1)
-        with caplog.at_level(logging.WARNING):
-            nn.fit(plain, params, data, config, backend="cuda")
+        yield
+    finally:
+        object.__setattr__(CUDA, "conv2d", real)
+
+
+HALVED = nn.TrainConfig(epochs=1, batch_size=4, lr=0.1)
+
+
+def test_batches_are_halved_when_memory_runs_out(
+    plain: nn.Network, data: nn.ArrayData, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected, params = plain.init(seed=1), plain.init(seed=1)
+    nn.fit(plain, expected, data, HALVED, backend="reference")
+    with memory_for(1), caplog.at_level(logging.WARNING):
+        nn.fit(plain, params, data, HALVED, backend="cuda")
         _close(params, expected, 1e-4)
         assert "going on with 2 images at a time instead of 4" in caplog.text
         assert "going on with 1 images at a time instead of 2" in caplog.text
@@ -146,11 +162,38 @@ def test_batches_are_halved_when_memory_runs_out(
             nn.predict(plain, params, data.images, "reference"),
             atol=1e-5,
         )
-        limit = 0
-        with pytest.raises(BackendError, match="not even one image at a time fits"):
-            nn.fit(plain, params, data, config, backend="cuda")
-    finally:
-        object.__setattr__(CUDA, "conv2d", real)
+    with memory_for(0), pytest.raises(BackendError, match="not even one image at a time fits"):
+        nn.fit(plain, params, data, HALVED, backend="cuda")
+
+
+def test_batches_of_a_loss_of_ones_own_are_halved_too(plain: nn.Network, data: nn.ArrayData) -> None:
+    def gradients_on(backend: str) -> Callable[..., nn.StepResult]:
+        def gradients(
+            params: Mapping[str, Any], images: Any, labels: Any, epoch: int, step: int
+        ) -> nn.StepResult:
+            return nn.loss_and_gradients(plain, params, images, labels, backend=backend)
+
+        return gradients
+
+    expected, params = plain.init(seed=1), plain.init(seed=1)
+    nn.fit(plain, expected, data, HALVED, backend="reference", gradients=gradients_on("reference"))
+    with memory_for(3):
+        curves = nn.fit(plain, params, data, HALVED, backend="cuda", gradients=gradients_on("cuda"))
+    _close(params, expected, 1e-4)
+    assert 0 <= curves.train_error[0] <= 1
+    with memory_for(0), pytest.raises(BackendError, match="not even one image at a time fits"):
+        nn.fit(plain, params, data, HALVED, backend="cuda", gradients=gradients_on("cuda"))
+
+
+def test_batches_of_joint_training_are_halved_too(plain: nn.Network, data: nn.ArrayData) -> None:
+    multi = nn.shared_trunk(("a", "b"), [plain, plain])
+    stores = [nn.initial_store(multi, plain.init) for _ in range(2)]
+    nn.fit_jointly(multi, stores[0], [data, data], HALVED, backend="reference")
+    with memory_for(3):
+        nn.fit_jointly(multi, stores[1], [data, data], HALVED, backend="cuda")
+    _close(stores[1], stores[0], 1e-4)
+    with memory_for(0), pytest.raises(BackendError, match="not even one image at a time fits"):
+        nn.fit_jointly(multi, stores[1], [data, data], HALVED, backend="cuda")
 
 
 def test_population_counts_equal_the_cpu(net: nn.Network, data: nn.ArrayData) -> None:
