@@ -3,8 +3,9 @@
 import numpy as np
 
 from emoref import nn
+from emoref.compress import prunable_layers, slim_network
 from emoref.networks import build
-from emoref.nn.layout import training_backend, training_layout
+from emoref.nn.layout import MOST_PADDING, training_backend, training_layout
 from emoref_kernels import load_backend
 from emoref_kernels.cpu.simd import LANES
 
@@ -93,8 +94,20 @@ def test_padding_decides():
     assert training_layout(plain()).padding == 1.0
     wasteful = training_layout(plain(filters=LANES + 1))
     assert wasteful.name == "planes"
-    assert wasteful.padding > 1.25
+    assert wasteful.padding > MOST_PADDING
     assert f"vectors of {LANES} channels" in wasteful.reason
+
+
+def test_a_slimmed_network_stays_in_maps():
+    """Half of its filters are gone, as many in each layer as chance wants."""
+    net = build("resnet20", input_shape=(3, 32, 32))
+    rng = np.random.default_rng(0)
+    inner = {name: size for name, size in prunable_layers(net).items() if name.endswith("conv1")}
+    slim = slim_network(
+        net, {name: rng.permutation(size) < rng.integers(3, size) for name, size in inner.items()}
+    )
+    assert training_layout(slim).padding < MOST_PADDING
+    assert training_layout(slim).name == "channels-last"
 
 
 def test_groups_and_networks_without_convolution_stay_in_planes():
