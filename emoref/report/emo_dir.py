@@ -58,6 +58,12 @@ def fronts_section(record: RunRecord, drawn: dict[str, Figure]) -> str:
     searches = rows.stage_searches(record)
     if not searches:
         return missing("No search yet: there is no front to show.")
+    by_error = all(map(rows.judges_error, searches.values()))
+    judged = (
+        "its features are better understood by the stage's detector"
+        if by_error
+        else "its features are nearer to the unpruned stage's (squared distance, relative)"
+    )
     parts = []
     for number, (name, store) in enumerate(searches.items(), start=1):
         drawn[f"stage-{number}"] = stage_figure(store)
@@ -66,9 +72,9 @@ def fronts_section(record: RunRecord, drawn: dict[str, Figure]) -> str:
         where = plot(f"stage-{number}", f"Front of {text(name)}")
         parts.append(f'<div><h3>{text(name)} <span class="muted">{words}</span></h3>{where}</div>')
     return f'<div class="panels">{"".join(parts)}</div>' + read(
-        "Each point is one pruned stage: further left it multiplies less, lower its features are better "
-        "understood by the stage's detector. The line is the last front; faint points are the first "
-        "population. The stages were searched without knowing of each other."
+        f"Each point is one pruned stage: further left it multiplies less, lower {judged}. The line is the "
+        "last front; faint points are the first population. The stages were searched without knowing of each "
+        "other."
     )
 
 
@@ -76,24 +82,31 @@ def stage_figure(store: SearchStore) -> Figure:
     """Return a stage's first population and last front."""
     first, last = store.generations[0], store.generations[-1]
     front = last.objectives[front_rows(last)]
+    by_error = rows.judges_error(store)
+    second = "error" if by_error else "feature distance"
     data = [
-        _points("first population", first.objectives, "var(--initial)", mode="markers", size=5),
+        _points("first population", first.objectives, "var(--initial)", "markers", 5, second),
         {
-            **_points("last front", front, "var(--front)", mode="lines+markers", size=8),
+            **_points("last front", front, "var(--front)", "lines+markers", 8, second),
             "line": {"color": "var(--front)", "width": 1.5, "shape": "hv"},
         },
     ]
-    return {"data": data, "layout": _layout(340, "stage's MACs / unpruned", "error through detector")}
+    return {
+        "data": data,
+        "layout": _layout(
+            340, "stage's MACs / unpruned", f"{second} through detector" if by_error else second
+        ),
+    }
 
 
-def _points(name: str, F: Any, colour: str, mode: str, size: int) -> dict[str, Any]:
+def _points(name: str, F: Any, colour: str, mode: str, size: int, second: str = "error") -> dict[str, Any]:
     return {
         "name": name,
         "x": [round(float(x), 6) for x in F[:, 0]],
         "y": [round(float(y), 6) for y in F[:, 1]],
         "mode": mode,
         "marker": {"color": colour, "size": size},
-        "hovertemplate": f"{name}<br>MACs %{{x:.1%}}<br>error %{{y:.2%}}<extra></extra>",
+        "hovertemplate": f"{name}<br>MACs %{{x:.1%}}<br>{second} %{{y:.2%}}<extra></extra>",
     }
 
 

@@ -27,6 +27,7 @@ __all__ = [
     "all_tables",
     "fronts_table",
     "joint_volume",
+    "judges_error",
     "ledger",
     "members",
     "ranking_table",
@@ -44,6 +45,11 @@ def stage_searches(record: RunRecord) -> dict[str, SearchStore]:
     """Return the stages' searches, in order."""
     found = [name for name in record.searches if re.fullmatch(r"stage\d+", name)]
     return {name: record.searches[name] for name in sorted(found, key=lambda name: int(name[5:]))}
+
+
+def judges_error(store: SearchStore) -> bool:
+    """Return whether a search's second objective is an error, and not the distance of features."""
+    return store.layout["objectives"][1] == "error"
 
 
 def scheme_sets(record: RunRecord) -> dict[str, SchemeSet]:
@@ -151,14 +157,23 @@ def whole_progress(store: SearchStore) -> tuple[NDArray[np.int64], NDArray[np.fl
 
 def fronts_table(record: RunRecord) -> Table:
     """Return one row a member of each stage's last front, least multiply-accumulates first."""
-    columns = ("stage", "member", "filters_kept", "remaining_macs_ratio", "wrong", "error")
+    columns = (
+        "stage",
+        "member",
+        "filters_kept",
+        "remaining_macs_ratio",
+        "wrong",
+        "error",
+        "feature_distance",
+    )
     rows: list[tuple[Cell, ...]] = []
     for name, store in record.searches.items():
         last, images = store.generations[-1], int(store.layout["images"])
         for place, row in enumerate(front_rows(last)):
-            ratio, error = (float(value) for value in last.objectives[row])
-            kept = int(last.genomes[row].sum())
-            rows.append((name, place, kept, ratio, round(error * images), error))
+            ratio, second = (float(value) for value in last.objectives[row])
+            counted = judges_error(store)
+            judged = (round(second * images), second, None) if counted else (None, None, second)
+            rows.append((name, place, int(last.genomes[row].sum()), ratio, *judged))
     return Table("stage_fronts", columns, tuple(rows))
 
 

@@ -2,6 +2,7 @@
 
 from emoref.search.cache import FAILED, CountCache, Spent
 from emoref.search.evaluator import PopulationEvaluator
+from emoref.search.features import FeatureEvaluator
 from emoref.search.genome import FilterGenome
 from emoref.search.mask_genome import MaskGenome
 from emoref.search.masked import MaskedEvaluator, MaskedWorkers, candidate_rows
@@ -15,6 +16,7 @@ __all__ = [
     "FAILED",
     "REAL_BITS",
     "CountCache",
+    "FeatureEvaluator",
     "FilterGenome",
     "MaskGenome",
     "MaskedEvaluator",

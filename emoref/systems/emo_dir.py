@@ -45,7 +45,8 @@ from emoref.runs.store import SearchStore, front_rows
 from emoref.seeding import child_seed, generator
 from emoref.systems import emo_dir_joint as rules
 from emoref.systems import steps
-from emoref.systems.emo_dir_search import masks_of, scoring_images
+from emoref.systems.emo_dir_scoring import scoring_images
+from emoref.systems.emo_dir_search import masks_of
 from emoref.systems.emo_dir_work import EmoDirConfig, Method, Work, chosen_stages
 from emoref.systems.steps import Splits
 

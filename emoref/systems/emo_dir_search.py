@@ -1,109 +1,47 @@
 """One evolutionary search for each sub-network, and the same search over the whole network.
 
 A candidate of a stage is a mask over its filters. It is scored as the slim stage that it is, on activations
-that were computed once: those that the trained network gives to the stage. Its batch-norm statistics are
-measured anew, and the stage's detector says which class each image is of.
+that were computed once, and its batch-norm statistics are measured anew. Who scores it is the stage's judge:
+
+- "detector": what the trained network gives goes through the stage, and the stage's detector says which class
+  each image is of;
+- "features": what the joined network N' gives goes through the stage, and its features are compared with the
+  unpruned stage's. No label is needed, and nothing behind the stage runs.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
 
 from emoref import compress, emo, nn
 from emoref.compress import Division
 from emoref.emo.problem import Variables
-from emoref.errors import ConfigError
 from emoref.nn import Network
-from emoref.runs.config import PositiveInt, Probability, Section
 from emoref.runs.store import Generation, SearchStore, front_rows
-from emoref.search import FilterGenome, PopulationEvaluator, Recalibration
-from emoref.seeding import generator
-from emoref.systems import steps
+from emoref.search import FeatureEvaluator, FilterGenome, PopulationEvaluator, Recalibration
+from emoref.systems.emo_dir_scoring import Judge, MaskSearchSection, Scoring
 from emoref.systems.emo_dir_training import Detector
-from emoref.systems.steps import Params, Splits
+from emoref.systems.steps import Params
 
 __all__ = [
     "MaskProblem",
-    "MaskSearchSection",
-    "Scoring",
     "StageTask",
     "count_rows",
     "has_norms",
     "masks_of",
     "run_search",
-    "scoring_images",
     "search_stage",
     "stage_tasks",
 ]
 
 Array = NDArray[Any]
-OBJECTIVES = ("remaining MACs ratio", "error")
-
-
-class MaskSearchSection(Section):
-    """NSGA-II over filter masks. None of it is published; these are emoref's settings."""
-
-    population: Annotated[int, Field(ge=4)] = 30
-    generations: PositiveInt = 50
-    crossover_probability: Probability = 0.9
-    mutation_probability: Probability = 0.0  # per bit; 0: 1 / number of bits
-    initial_ratio: tuple[Probability, Probability] = (0.3, 1.0)  # of the initial individuals
-    group: PositiveInt = 1  # neighbouring filters of a layer that share a bit
-    images: Annotated[int, Field(ge=0)] = 0  # of the validation set, class-balanced; 0: all
-    recalibration_batches: Annotated[int, Field(ge=0)] = 5  # of training images, for batch norm; 0: none
-    recalibration_batch_size: Annotated[int, Field(ge=2)] = 100
-
-    @model_validator(mode="after")
-    def _ordered(self) -> "MaskSearchSection":
-        low, high = self.initial_ratio
-        if low > high:
-            raise ValueError(f"initial_ratio must be [low, high] with low <= high, found [{low}, {high}]")
-        return self
-
-
-@dataclass(frozen=True, eq=False)
-class Scoring:
-    """The images that every candidate of a run is scored on.
-
-    Attributes
-    ----------
-    images, labels
-        Held-out images.
-    recalibration : float array
-        Training images for batch-norm statistics, augmented as in training; none where there are no batches.
-    """
-
-    images: Array
-    labels: NDArray[np.int64]
-    recalibration: Array
-
-
-def scoring_images(splits: Splits, section: MaskSearchSection, seed: int) -> Scoring:
-    """Return the images to score on.
-
-    Raises
-    ------
-    ConfigError
-        If there are not as many as asked for.
-    """
-    images, labels = steps.fitness_images(splits, section.images, seed)
-    wanted = section.recalibration_batches * section.recalibration_batch_size
-    if wanted > len(splits.train):
-        raise ConfigError(
-            f"search.recalibration_batches: {section.recalibration_batches} batches of "
-            f"{section.recalibration_batch_size} need {wanted:,} training images, but there are "
-            f"{len(splits.train):,}"
-        )
-    chosen = np.sort(generator(seed, "emo-dir.recalibration").permutation(len(splits.train))[:wanted])
-    # Augmented, as all images were that the network was trained on: it meets others with other statistics.
-    augmentation = generator(seed, "emo-dir.recalibration.augmentation")
-    return Scoring(images, labels, splits.train.batch(chosen, augmentation)[0])
+Score = Callable[[NDArray[np.bool_]], NDArray[np.float64]]
+SECOND_OBJECTIVE: dict[Judge, str] = {"detector": "error", "features": "feature distance"}
 
 
 def has_norms(net: Network) -> bool:
@@ -118,12 +56,12 @@ class MaskProblem:
     least (repair). Minimise
 
     - f1 = multiply-accumulates of the slim network or stage / those of the unpruned one, and
-    - f2 = wrong predictions / images.
+    - f2 = what a judge says: wrong predictions / images, or the distance of features.
 
     Parameters
     ----------
-    evaluator : PopulationEvaluator
-        Counts wrong predictions.
+    score : callable
+        The judge: from genomes, a bit a filter, to f2.
     counted : Network
         The network or stage whose multiply-accumulates are f1.
     genome : FilterGenome
@@ -132,13 +70,11 @@ class MaskProblem:
         Filters to a bit.
     """
 
-    def __init__(
-        self, evaluator: PopulationEvaluator, counted: Network, genome: FilterGenome, group: int = 1
-    ) -> None:
-        self.evaluator, self.counted, self.genome = evaluator, counted, genome
+    def __init__(self, score: Score, counted: Network, genome: FilterGenome, group: int = 1) -> None:
+        self.score, self.counted, self.genome = score, counted, genome
         self.macs = compress.count(counted).macs
         self.bit_of, self.layers = _groups(genome, group)
-        self.n_var, self.n_obj = int(self.bit_of.max()) + 1, len(OBJECTIVES)
+        self.n_var, self.n_obj = int(self.bit_of.max()) + 1, 2
         self.lower, self.upper, self.kind = 0, 1, "binary"
 
     def filters(self, X: Array) -> NDArray[np.bool_]:
@@ -154,8 +90,7 @@ class MaskProblem:
         """Return the objectives (rows, 2)."""
         if len(X) == 0:
             return np.empty((0, self.n_obj))
-        wrong = self.evaluator.wrong_counts(self.filters(X))
-        return np.column_stack((self.remaining_macs(X) / self.macs, wrong / self.evaluator.total))
+        return np.column_stack((self.remaining_macs(X) / self.macs, self.score(self.filters(X))))
 
     def repair(self, X: Array, rng: np.random.Generator) -> NDArray[np.bool_]:
         """Turn a random bit on in every layer that has lost all its filters."""
@@ -197,7 +132,7 @@ class StageTask:
     name : str
         Of its file: "stage1" and so on; "whole" for the search over the whole network.
     searched : Network
-        From what enters the stage to the logits.
+        From what enters the stage to the logits; for the judge "features" the stage.
     params : Params
         Its parameters.
     counted : Network
@@ -205,7 +140,8 @@ class StageTask:
     layers : tuple of str
         The layers whose filters are searched.
     images, labels, recalibration
-        What enters the stage of the held-out and of the training images.
+        What enters the stage of the held-out and of the training images. For the judge "features" both are
+        the same training images.
     setup_macs : int
         Multiply-accumulates that these activations took.
     section : MaskSearchSection
@@ -217,6 +153,8 @@ class StageTask:
     budget_macs : int
         Where above 0: the search ends with the first generation after which it has executed that many
         multiply-accumulates, whatever `section.generations` says.
+    judge : str
+        Who scores candidates.
     """
 
     name: str
@@ -232,6 +170,17 @@ class StageTask:
     seed: int
     backend: str
     budget_macs: int = 0
+    judge: Judge = "detector"
+
+    def scoring(self) -> tuple[Score, PopulationEvaluator | FeatureEvaluator]:
+        """Return who gives candidates their second objective, and the evaluator behind it."""
+        if self.judge == "detector":
+            counter = self.evaluator()
+            return lambda rows: counter.wrong_counts(rows) / counter.total, counter
+        compared = FeatureEvaluator(
+            self.searched, self.params, self.images, self.genome, self.backend, self.recalibrated()
+        )
+        return compared.distances, compared
 
     def evaluator(self) -> PopulationEvaluator:
         """Return a new evaluator. It remembers no counts, so that its cost does not depend on its past."""
@@ -251,6 +200,8 @@ class StageTask:
         section = self.section
         if not section.recalibration_batches or not has_norms(self.counted):
             return None
+        if self.judge == "features":
+            return Recalibration(self.recalibration, 1, len(self.recalibration), backend=self.backend)
         end = self.counted.output.name
         return Recalibration(
             self.recalibration,
@@ -272,8 +223,8 @@ class StageTask:
         return {
             "layers": [[n, int(size)] for n, size in zip(genome.names, genome.sizes, strict=True)],
             "group": self.section.group,
-            "objectives": list(OBJECTIVES),
-            "images": len(self.labels),
+            "objectives": ["remaining MACs ratio", SECOND_OBJECTIVE[self.judge]],
+            "images": len(self.images),
             "macs": compress.count(self.counted).macs,
             "budget_macs": self.budget_macs,
         }
@@ -297,7 +248,7 @@ def stage_tasks(
     division : Division
         The trained network in parts.
     params : dict of str to ndarray
-        Its parameters.
+        Parameters of the network that gives what enters the stages.
     trained : list of dict
         Parameters of the stages that are searched.
     detectors : list of Detector
@@ -315,28 +266,33 @@ def stage_tasks(
     """
     tasks = []
     for k in wanted:
-        before = division.before(k)
-        images, recalibration, setup = scoring.images, scoring.recalibration, 0
+        before, stage = division.before(k), division.stages[k]
+        entering: tuple[Array, ...] = (scoring.features,)
+        searched, own = stage, trained[k]
+        if section.judge == "detector":
+            entering = scoring.images, scoring.recalibration
+            searched = nn.join([stage, detectors[k].net])
+            own = nn.join_params([trained[k], detectors[k].params])
+        setup = 0
         if before is not None:
-            own = nn.split_params([before], params)[0]
-            images = nn.predict(before, own, images, backend)
-            if len(recalibration):
-                recalibration = nn.predict(before, own, recalibration, backend)
-            setup = compress.count(before).macs * (len(images) + len(recalibration))
+            ahead = nn.Predictor(before, nn.split_params([before], params)[0], backend)
+            setup = compress.count(before).macs * sum(len(images) for images in entering)
+            entering = tuple(ahead(images) if len(images) else images for images in entering)
         tasks.append(
             StageTask(
                 f"stage{k + 1}",
-                nn.join([division.stages[k], detectors[k].net]),
-                nn.join_params([trained[k], detectors[k].params]),
-                division.stages[k],
-                tuple(compress.prunable_layers(division.stages[k])),
-                images,
+                searched,
+                own,
+                stage,
+                tuple(compress.prunable_layers(stage)),
+                entering[0],
                 scoring.labels,
-                recalibration,
+                entering[-1],
                 setup,
                 section,
                 seeds[k],
                 backend,
+                judge=section.judge,
             )
         )
     return tasks
@@ -380,8 +336,8 @@ def run_search(
     section, store = task.section, SearchStore.open_or_new(path, task.layout)
     if finished(task, store):
         return store
-    evaluator = task.evaluator()
-    problem = MaskProblem(evaluator, task.counted, task.genome, section.group)
+    score, evaluator = task.scoring()
+    problem = MaskProblem(score, task.counted, task.genome, section.group)
     algorithm = emo.NSGA2(
         problem,
         population_size=section.population,
@@ -432,10 +388,10 @@ def _generation(algorithm: emo.NSGA2) -> Generation:
 def _generation_line(store: SearchStore) -> str:
     last = store.generations[-1]
     front = last.objectives[front_rows(last)]
-    macs = int(store.state["macs_executed"][-1])
+    macs, second = int(store.state["macs_executed"][-1]), store.layout["objectives"][1]
     return (
         f"front of {len(front)}: MACs {front[:, 0].min():.1%} to {front[:, 0].max():.1%}, "
-        f"error {front[:, 1].min():.2%} to {front[:, 1].max():.2%}, {last.evaluations} evaluations, "
+        f"{second} {front[:, 1].min():.2%} to {front[:, 1].max():.2%}, {last.evaluations} evaluations, "
         f"{macs / 1e9:.1f} GMAC"
     )
 

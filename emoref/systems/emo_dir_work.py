@@ -20,9 +20,8 @@ from emoref.search import FilterGenome
 from emoref.seeding import child_seed
 from emoref.systems import steps
 from emoref.systems.emo_dir_joint import INTACT
+from emoref.systems.emo_dir_scoring import MaskSearchSection, Scoring
 from emoref.systems.emo_dir_search import (
-    MaskSearchSection,
-    Scoring,
     StageTask,
     count_rows,
     masks_of,
@@ -161,12 +160,14 @@ class Work:
     def search(self) -> list[SearchStore]:
         """Search every stage, side by side on workers where there are any."""
         section, stages = self.config.search, range(len(self.division.stages))
+        # Features are compared where the ranking puts a member in: within N'.
+        around = self.joined if section.judge == "features" else self.params
         self.folder.make_folder(self.folder.searches)
         seeds = [child_seed(self.config.seed, "emo-dir.search", k) for k in stages]
 
         def tasks(wanted: list[int]) -> list[StageTask]:
             return stage_tasks(
-                self.division, self.params, self.trained, self.detectors, self.scoring, section, seeds,
+                self.division, around, self.trained, self.detectors, self.scoring, section, seeds,
                 self.backend, wanted,
             )  # fmt: skip
 

@@ -36,8 +36,8 @@ def tiny():
     return b.build()
 
 
-def store_search(folder, name, ratios, errors, macs, bits=4):
-    layout = {"layers": [["conv1", bits]], "objectives": ["remaining MACs ratio", "error"], "images": 100}
+def store_search(folder, name, ratios, errors, macs, bits=4, judged="error"):
+    layout = {"layers": [["conv1", bits]], "objectives": ["remaining MACs ratio", judged], "images": 100}
     store = SearchStore(folder.search_file(name), layout)
     for executed in range(1, len(macs) + 1):
         F = np.column_stack((ratios, errors)) * (1 if executed == len(macs) else [1, 1.5])
@@ -162,6 +162,26 @@ def test_page_and_tables(complete):
     assert rows[1][2] == "45.0%"
     assert len(titles) == len(rows[0])
     assert "joint-50 saves 45.0" in emo_dir.summary(record)
+
+
+def test_stages_judged_by_their_features(complete):
+    pytest.importorskip("plotly")
+    before = write_report(read_run(complete, CONFIG)).read_text("utf-8")
+    assert "error through detector" in before
+    for name, (ratios, distances) in STAGES.items():
+        complete.search_file(name).unlink()
+        store_search(complete, name, ratios, distances, [1000], judged="feature distance")
+    record = read_run(complete, CONFIG)
+    page = write_report(record).read_text("utf-8")
+    assert "error through detector" not in page
+    assert "feature distance %{y:.2%}" in page
+    assert "features are nearer to the unpruned stage" in page
+    table = emo_dir_tables.fronts_table(record)
+    by_search = {row[0]: dict(zip(table.columns, row, strict=True)) for row in table.rows}
+    assert by_search["stage2"]["feature_distance"] == 0.25
+    assert by_search["stage2"]["wrong"] is by_search["stage2"]["error"] is None
+    assert by_search["whole"]["error"] == 0.1
+    assert by_search["whole"]["feature_distance"] is None
 
 
 def test_the_ranking_picture_shows_impairments_in_order(complete):

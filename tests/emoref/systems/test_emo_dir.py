@@ -14,7 +14,8 @@ from emoref.runs.joint_record import read_ranking, read_schemes
 from emoref.runs.progress import Silent
 from emoref.runs.record import read_network_record
 from emoref.runs.store import SearchStore, front_rows
-from emoref.systems import execute, load_run_config, parse_config
+from emoref.systems import execute, load_run_config, parse_config, steps
+from emoref.systems.emo_dir_scoring import scoring_images
 
 TINY = """
 system = "emo-dir"
@@ -195,7 +196,7 @@ def test_every_joint_network_has_the_macs_that_its_scheme_predicts(finished):
 def test_impairments_are_those_of_each_member_alone(finished, base_file):
     """Every member of the ranking, evaluated again as a slim network of its own."""
     from emoref.systems import emo_dir, steps
-    from emoref.systems.emo_dir_search import scoring_images
+    from emoref.systems.emo_dir_scoring import scoring_images
 
     config = load_run_config(finished)
     splits = steps.load_splits(config)
@@ -217,7 +218,7 @@ def test_impairments_are_those_of_each_member_alone(finished, base_file):
 def test_statistics_are_measured_on_images_augmented_as_in_training(base_file):
     """Otherwise the unpruned network itself meets statistics that its weights are not used to."""
     from emoref.systems import steps
-    from emoref.systems.emo_dir_search import scoring_images
+    from emoref.systems.emo_dir_scoring import scoring_images
 
     def recalibration(*overrides):
         config = config_of(base_file, *overrides)
@@ -310,6 +311,45 @@ def test_probe_detectors_front_mode_groups_and_ablations(base_file, tmp_path):
         assert read_network_record(folder, name).kept["s1b1_conv1"] % 2 == 0
 
 
+def test_stages_can_be_judged_by_their_features(base_file, tmp_path):
+    overrides = ['search.judge="features"', "search.feature_images=20", "finetune.epochs=1"]
+    folder = execute_tiny(tmp_path / "run", base_file, *overrides)
+    net, joint = nn.load(folder.stages / "joint.h5")
+    division = compress.divide(net, compress.find_stages(net))
+    config = load_run_config(folder)
+    splits = steps.load_splits(config)
+    images = scoring_images(splits, config.search, config.seed).features
+    assert len(images) == 20
+    for k, stage in enumerate(division.stages):
+        ahead, own = division.before(k), nn.split_params([stage], joint)[0]
+        entering = nn.predict(ahead, nn.split_params([ahead], joint)[0], images, "reference")
+        data, (name,) = nn.ArrayData(entering, np.zeros(20, int)), compress.prunable_layers(stage)
+
+        def features(row, stage=stage, own=own, name=name, data=data):
+            small, params = compress.slim(stage, own, {name: row})
+            params = nn.reestimate_batch_norm(small, params, data, 1, 20, backend="reference")
+            return nn.predict(small, params, data.images, "reference").astype(float)
+
+        store = SearchStore.open(folder.search_file(f"stage{k + 1}"))
+        assert store.layout["objectives"] == ["remaining MACs ratio", "feature distance"]
+        unpruned = features(np.ones(8, bool))
+        for row, (_, distance) in zip(
+            store.generations[-1].genomes, store.generations[-1].objectives, strict=True
+        ):
+            moved = ((features(row) - unpruned) ** 2).sum() / (unpruned**2).sum()
+            assert distance == pytest.approx(moved, rel=1e-4, abs=1e-9)
+        # What enters the stage; the unpruned stage and every candidate, once for statistics and once more.
+        first = int(store.state["macs_executed"][0]) - 20 * compress.count(ahead).macs
+        everyone = [np.ones(8, bool), *np.unique(store.generations[0].genomes, axis=0)]
+        small = [compress.slim_network(stage, {name: row}) for row in everyone]
+        assert first == 40 * sum(compress.count(one).macs for one in small)
+    # The search over the whole network is still judged by errors, which are whole numbers of images.
+    whole = SearchStore.open(folder.search_file("whole"))
+    assert whole.layout["objectives"][1] == "error"
+    errors = whole.generations[-1].objectives[:, 1] * 40
+    np.testing.assert_allclose(errors, np.round(errors))
+
+
 def test_stages_can_be_searched_as_they_are(base_file, tmp_path):
     folder = execute_tiny(
         tmp_path / "run",
@@ -335,6 +375,12 @@ def test_stages_can_be_searched_as_they_are(base_file, tmp_path):
         (["joint.targets=[0.99]"], ConfigError, ["99.0%", "best reachable is", "one filter in each layer"]),
         (["joint.targets=[]"], ConfigError, ["nothing would be joined"]),
         (["search.recalibration_batches=11"], ConfigError, ["search.recalibration_batches", "110", "100"]),
+        (
+            ["search.recalibration_batches=0", 'search.judge="features"', "search.feature_images=101"],
+            ConfigError,
+            ["search.feature_images", "101", "100"],
+        ),
+        (['search.judge="feature"'], ConfigError, ["search.judge", "'features'"]),
         (["search.images=101"], ConfigError, ["search.images: 101 asked for", "holds out 100"]),
         (["search.initial_ratio=[0.9, 0.5]"], ConfigError, ["initial_ratio", "low <= high"]),
         (['constraint.detector="tial"'], ConfigError, ["constraint.detector"]),
