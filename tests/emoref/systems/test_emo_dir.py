@@ -311,9 +311,34 @@ def test_probe_detectors_front_mode_groups_and_ablations(base_file, tmp_path):
         assert read_network_record(folder, name).kept["s1b1_conv1"] % 2 == 0
 
 
-def test_stages_can_be_judged_by_their_features(base_file, tmp_path):
-    overrides = ['search.judge="features"', "search.feature_images=20", "finetune.epochs=1"]
-    folder = execute_tiny(tmp_path / "run", base_file, *overrides)
+BY_FEATURES = ('search.judge="features"', "search.feature_images=20", "finetune.epochs=1")
+
+
+@pytest.fixture(scope="module")
+def by_features(tmp_path_factory, base_file):
+    """A finished run whose stages were judged by their features; tests must not change it."""
+    return execute_tiny(tmp_path_factory.mktemp("runs") / "features", base_file, *BY_FEATURES)
+
+
+def test_stages_judged_by_their_features_resume_with_workers(by_features, base_file, tmp_path, monkeypatch):
+    from concurrent.futures import ThreadPoolExecutor
+
+    from emoref.runs import executors
+
+    path = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        execute_tiny(path, base_file, *BY_FEATURES, progress=StopAt("search stage2", 1))
+    folder = RunFolder.open(path)
+    assert len(SearchStore.open(folder.search_file("stage2")).generations) == 2
+    folder.config.write_text(folder.config.read_text().replace("workers = 0", "workers = 2"))
+    assert load_run_config(folder).engine.workers == 2
+    monkeypatch.setattr(executors, "process_pool", ThreadPoolExecutor)
+    execute(load_run_config(folder), folder, Silent())
+    assert files_that_count(folder) == files_that_count(by_features)
+
+
+def test_stages_can_be_judged_by_their_features(by_features):
+    folder = by_features
     net, joint = nn.load(folder.stages / "joint.h5")
     division = compress.divide(net, compress.find_stages(net))
     config = load_run_config(folder)
