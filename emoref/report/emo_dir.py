@@ -12,7 +12,12 @@ from emoref.runs.joint_record import Ranking, read_ranking
 from emoref.runs.record import NetworkRecord, RunRecord
 from emoref.runs.store import SearchStore, front_rows
 
-_RIVALS = {"random": "var(--series-3)", "equal-rate": "var(--series-4)", "whole": "var(--series-2)"}
+_RIVALS = {
+    "random": "var(--series-3)",
+    "equal-rate": "var(--series-4)",
+    "whole": "var(--series-2)",
+    "whole-features": "var(--series-5)",
+}
 
 
 def summary(record: RunRecord) -> str:

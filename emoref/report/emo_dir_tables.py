@@ -37,8 +37,19 @@ __all__ = [
     "whole_progress",
 ]
 
-RULES = {"schemes": "equal impairment", "random": "random combination", "equal-rate": "equal rate"}
-"""What the report calls the rules that join fronts, by the name of their file."""
+RULES = {
+    "schemes": "equal impairment",
+    "random": "random combination",
+    "equal-rate": "equal rate",
+    "whole-features": "whole network by its logits",
+}
+"""What the report calls measured networks by the name of their file: rules that join fronts, and a front."""
+
+WHOLE = {
+    "whole": "search of the whole network",
+    "whole-features": "search of the whole network by its logits",
+}
+"""What the report calls the searches over the whole network, by the name of their file."""
 
 
 def stage_searches(record: RunRecord) -> dict[str, SearchStore]:
@@ -106,11 +117,10 @@ def ledger(record: RunRecord) -> list[LedgerRow]:
     if own:
         evaluations = sum(row.evaluations or 0 for row in own)
         rows.append(LedgerRow("search in all", evaluations, sum(row.macs for row in own)))
-    for rule in ("random", "equal-rate"):
+    for rule in ("random", "equal-rate", "whole-features"):
         if rule in sets:
             rows.append(LedgerRow(RULES[rule], sets[rule].evaluations, sets[rule].macs_executed))
-    if "whole" in record.searches:
-        rows.append(_search_row("whole", record.searches["whole"]))
+    rows += [_search_row(name, record.searches[name]) for name in WHOLE if name in record.searches]
     return rows
 
 
@@ -122,8 +132,11 @@ def _trainings(record: RunRecord) -> Iterator[LedgerRow]:
 
 
 def _search_row(name: str, store: SearchStore) -> LedgerRow:
-    words = "search of the whole network" if name == "whole" else f"search of {name}"
-    return LedgerRow(words, store.generations[-1].evaluations, int(store.state["macs_executed"][-1]))
+    return LedgerRow(
+        WHOLE.get(name, f"search of {name}"),
+        store.generations[-1].evaluations,
+        int(store.state["macs_executed"][-1]),
+    )
 
 
 def joint_volume(ranking: Ranking, schemes: SchemeSet) -> float:

@@ -57,6 +57,7 @@ _METHODS: dict[Method, str] = {
     "random": "members of the fronts combined at random",
     "equal-rate": "the same share of each stage saved",
     "whole": "NSGA-II over the whole network at the same cost",
+    "whole-features": "the same, judged by how far the logits move",
 }
 
 
@@ -168,26 +169,38 @@ def members_of(ranking: Ranking) -> list[rules.Member]:
 def join_fronts(work: Work, stores: Sequence[SearchStore], ranking: Ranking) -> SchemeSet:
     """Make all schemes of the equal-impairment rule, and measure each as the slim network that it is."""
     schemes = rules.impairment_schemes(members_of(ranking), len(stores))
-    return measured(work, stores, ranking, "schemes", schemes)
+    return measured_schemes(work, stores, ranking, "schemes", schemes)
+
+
+def measured_schemes(
+    work: Work, stores: Sequence[SearchStore], ranking: Ranking, rule: str, schemes: Sequence[rules.Scheme]
+) -> SchemeSet:
+    """Return joint schemes with their wrong predictions, measured or as stored."""
+    members = members_of(ranking)
+    saved = [rules.saved_macs(members, scheme.choice) for scheme in schemes]
+    return measured(work, rule, schemes, saved, [work.bits(stores, scheme.choice) for scheme in schemes])
 
 
 def measured(
-    work: Work, stores: Sequence[SearchStore], ranking: Ranking, rule: str, schemes: Sequence[rules.Scheme]
+    work: Work,
+    rule: str,
+    schemes: Sequence[rules.Scheme],
+    saved: Sequence[int],
+    rows: Sequence[NDArray[np.bool_]],
 ) -> SchemeSet:
-    """Return schemes with their wrong predictions, measured or as stored."""
+    """Return schemes, given with what they save and their genomes, with their wrong predictions."""
     found = read_schemes(work.folder, rule)
     if found is not None:
         return found
     work.progress.stage(f"joint {rule}", len(schemes))
-    rows = [work.bits(stores, scheme.choice) for scheme in schemes]
     parts = [np.array(rows[i : i + _ROWS_A_TASK]) for i in range(0, len(rows), _ROWS_A_TASK)]
     counts, macs = work.count(parts)
-    members = members_of(ranking)
+    wrong = [count for part in counts for count in part]
     result = SchemeSet(
         rule,
         tuple(
-            MeasuredScheme(scheme.choice, scheme.level, rules.saved_macs(members, scheme.choice), wrong)
-            for scheme, wrong in zip(schemes, (w for part in counts for w in part), strict=True)
+            MeasuredScheme(scheme.choice, scheme.level, saves, errs)
+            for scheme, saves, errs in zip(schemes, saved, wrong, strict=True)
         ),
         len(rows),
         macs,
@@ -293,8 +306,9 @@ def compare(
     """Find for every selected scheme what other ways make of the same saving, and fine-tune that too.
 
     As many random and equal-rate schemes are measured as there are joint ones. The search over the whole
-    network offers what it has when it has executed as many multiply-accumulates as the stages' searches, the
-    ranking and the joint schemes together. Each method then offers its best network that saves enough.
+    network, judged by its error or by its logits, offers what it has when it has executed as many
+    multiply-accumulates as the stages' searches, the ranking and the joint schemes together. Each method then
+    offers its best network that saves enough.
     """
     section = work.config.baselines
     if not section.enabled:
@@ -302,8 +316,8 @@ def compare(
     members, stages = members_of(ranking), len(stores)
     offers: dict[Method, list[tuple[int, int, NDArray[np.bool_]]]] = {}
     for method in section.methods:
-        if method == "whole":
-            offers[method] = _whole_offers(work, search_macs(stores, ranking, schemes))
+        if method in ("whole", "whole-features"):
+            offers[method] = _whole_offers(work, method, search_macs(stores, ranking, schemes))
             continue
         rng = generator(work.config.seed, "emo-dir.random")
         count = len(schemes.schemes)
@@ -312,7 +326,7 @@ def compare(
             if method == "random"
             else rules.equal_rates(members, stages, count)
         )
-        found = measured(work, stores, ranking, method, made).schemes
+        found = measured_schemes(work, stores, ranking, method, made).schemes
         offers[method] = [(one.saved_macs, one.wrong, work.bits(stores, one.choice)) for one in found]
     for index, selection in enumerate(selections):
         for method, networks_found in offers.items():
@@ -333,15 +347,18 @@ def search_macs(stores: Sequence[SearchStore], ranking: Ranking, schemes: Scheme
     return stages + ranking.macs_executed + schemes.macs_executed
 
 
-def _whole_offers(work: Work, budget_macs: int) -> list[tuple[int, int, NDArray[np.bool_]]]:
-    store = work.search_here(work.whole(int(budget_macs * Fraction(work.config.baselines.whole_budget))))
+def _whole_offers(work: Work, method: Method, budget_macs: int) -> list[tuple[int, int, NDArray[np.bool_]]]:
+    by_error = method == "whole"
+    budget = int(budget_macs * Fraction(work.config.baselines.whole_budget))
+    store = work.search_here(work.whole(budget, "detector" if by_error else "features"))
     last = store.generations[rules.first_paid(store.state["macs_executed"], budget_macs)]
-    macs = compress.count(work.net).macs
-    offers = []
-    for row in front_rows(last):
-        masks = masks_of(work.net, work.layers, work.config.search.group, last.genomes[row])
-        left, error = last.objectives[row]
-        offers.append(
-            (macs - round(left * macs), round(error * len(work.scoring.labels)), work.genome.genome(masks))
-        )
-    return offers
+    macs, front = compress.count(work.net).macs, front_rows(last)
+    masks = [masks_of(work.net, work.layers, work.config.search.group, last.genomes[row]) for row in front]
+    genomes = [work.genome.genome(some) for some in masks]
+    saved = [macs - round(last.objectives[row, 0] * macs) for row in front]
+    if by_error:
+        wrong = [round(last.objectives[row, 1] * len(work.scoring.labels)) for row in front]
+    else:
+        places = [rules.Scheme((place,)) for place in range(len(front))]
+        wrong = [one.wrong for one in measured(work, method, places, saved, genomes).schemes]
+    return list(zip(saved, wrong, genomes, strict=True))

@@ -20,7 +20,7 @@ from emoref.search import FilterGenome
 from emoref.seeding import child_seed
 from emoref.systems import steps
 from emoref.systems.emo_dir_joint import INTACT
-from emoref.systems.emo_dir_scoring import MaskSearchSection, Scoring
+from emoref.systems.emo_dir_scoring import Judge, MaskSearchSection, Scoring
 from emoref.systems.emo_dir_search import (
     StageTask,
     count_rows,
@@ -44,7 +44,7 @@ __all__ = [
 ]
 
 Masks = Mapping[str, NDArray[np.bool_]]
-Method = Literal["random", "equal-rate", "whole"]
+Method = Literal["random", "equal-rate", "whole", "whole-features"]
 
 
 class SplitSection(Section):
@@ -92,8 +92,8 @@ class EmoDirBaselinesSection(Section):
 
     enabled: bool = False
     methods: tuple[Method, ...] = ("random", "equal-rate", "whole")
-    # The search over the whole network goes on for so many times the cost of the joint schemes. What it
-    # offers is what it has at once that cost; more shows how much it needs for their hypervolume.
+    # The searches over the whole network go on for so many times the cost of the joint schemes. What they
+    # offer is what they have at once that cost; more shows how much is needed for the schemes' hypervolume.
     whole_budget: Annotated[float, Field(ge=1, le=1000)] = 1.0
     tune: bool = True  # fine-tune them too; else they are measured before it only
 
@@ -108,6 +108,15 @@ class EmoDirConfig(ExperimentConfig):
     joint: JointSection = JointSection()
     finetune: TuneSection = TuneSection(epochs=40, lr=0.01, schedule="cosine")
     baselines: EmoDirBaselinesSection = EmoDirBaselinesSection()
+
+    @model_validator(mode="after")
+    def _one_judge(self) -> "EmoDirConfig":
+        if "whole-features" in self.baselines.methods and self.search.judge != "features":
+            raise ValueError(
+                'baselines.methods: "whole-features" is for stages that are judged likewise; set '
+                'search.judge = "features", or leave it out'
+            )
+        return self
 
 
 def chosen_stages(section: SplitSection, net: Network) -> Stages:
@@ -195,13 +204,17 @@ class Work:
 
         return run_search(task, self.folder.search_file(task.name), on_generation)
 
-    def whole(self, budget_macs: int = 0) -> StageTask:
-        """Return the search over the whole network N'; its evaluator also measures joint schemes."""
-        scoring = self.scoring
+    def whole(self, budget_macs: int = 0, judge: Judge = "detector") -> StageTask:
+        """Return the search over the whole network N'; its evaluator also measures joint schemes.
+
+        Its "features" are the logits.
+        """
+        scoring, by_error = self.scoring, judge == "detector"
         return StageTask(
-            "whole", self.net, self.joined, self.net, self.layers, scoring.images, scoring.labels,
-            scoring.recalibration, 0, self.config.search, child_seed(self.config.seed, "emo-dir.whole"),
-            self.backend, budget_macs,
+            "whole" if by_error else "whole-features", self.net, self.joined, self.net, self.layers,
+            scoring.images if by_error else scoring.features, scoring.labels,
+            scoring.recalibration if by_error else scoring.features, 0, self.config.search,
+            child_seed(self.config.seed, "emo-dir.whole"), self.backend, budget_macs, judge,
         )  # fmt: skip
 
     def count(self, parts: Sequence[NDArray[np.bool_]]) -> tuple[list[list[int]], int]:

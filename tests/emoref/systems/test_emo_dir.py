@@ -311,7 +311,12 @@ def test_probe_detectors_front_mode_groups_and_ablations(base_file, tmp_path):
         assert read_network_record(folder, name).kept["s1b1_conv1"] % 2 == 0
 
 
-BY_FEATURES = ('search.judge="features"', "search.feature_images=20", "finetune.epochs=1")
+BY_FEATURES = (
+    'search.judge="features"',
+    "search.feature_images=20",
+    "finetune.epochs=1",
+    'baselines.methods=["whole", "whole-features"]',
+)
 
 
 @pytest.fixture(scope="module")
@@ -375,6 +380,33 @@ def test_stages_can_be_judged_by_their_features(by_features):
     np.testing.assert_allclose(errors, np.round(errors))
 
 
+def test_the_whole_network_can_be_judged_by_its_logits(by_features):
+    store, schemes = (
+        SearchStore.open(by_features.search_file("whole-features")),
+        read_schemes(by_features, "whole-features"),
+    )
+    assert store.layout["objectives"][1] == "feature distance"
+    stages, last = read_schemes(by_features, "schemes"), store.generations[-1]
+    ranking = read_ranking(by_features)
+    spent = sum(
+        int(SearchStore.open(by_features.search_file(f"stage{k}")).state["macs_executed"][-1]) for k in (1, 2)
+    )
+    spent += ranking.macs_executed + stages.macs_executed
+    executed = store.state["macs_executed"]
+    assert executed[-1] >= spent > executed[-2]
+    # Its front is measured by its errors, like everything that is compared.
+    front = last.objectives[front_rows(last)]
+    assert [one.saved_macs / ranking.macs for one in schemes.schemes] == pytest.approx(1 - front[:, 0])
+    best = min(
+        (one for one in schemes.schemes if one.saved_macs >= 0.25 * ranking.macs), key=lambda one: one.wrong
+    )
+    record = read_network_record(by_features, "joint-25/whole-features")
+    assert record.macs <= 0.75 * ranking.macs
+    assert ranking.macs - record.macs in {
+        one.saved_macs for one in schemes.schemes if one.wrong == best.wrong
+    }
+
+
 def test_stages_can_be_searched_as_they_are(base_file, tmp_path):
     folder = execute_tiny(
         tmp_path / "run",
@@ -406,6 +438,11 @@ def test_stages_can_be_searched_as_they_are(base_file, tmp_path):
             ["search.feature_images", "101", "100"],
         ),
         (['search.judge="feature"'], ConfigError, ["search.judge", "'features'"]),
+        (
+            ['baselines.methods=["whole-features"]'],
+            ConfigError,
+            ["baselines.methods", 'search.judge = "features"'],
+        ),
         (["search.images=101"], ConfigError, ["search.images: 101 asked for", "holds out 100"]),
         (["search.initial_ratio=[0.9, 0.5]"], ConfigError, ["initial_ratio", "low <= high"]),
         (['constraint.detector="tial"'], ConfigError, ["constraint.detector"]),
