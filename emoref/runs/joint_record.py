@@ -99,7 +99,8 @@ class SchemeSet:
     Attributes
     ----------
     rule : str
-        "schemes" (equal impairment), "random" or "equal-rate".
+        "schemes" (equal impairment), "random" or "equal-rate"; or "whole-features": no joint schemes but the
+        front of a search over the whole network, each with its place there.
     schemes : tuple of MeasuredScheme
         In the order in which the rule gives them.
     evaluations, macs_executed : int

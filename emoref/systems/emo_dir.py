@@ -57,7 +57,7 @@ _METHODS: dict[Method, str] = {
     "random": "members of the fronts combined at random",
     "equal-rate": "the same share of each stage saved",
     "whole": "NSGA-II over the whole network at the same cost",
-    "whole-features": "the same, judged by how far the logits move",
+    "whole-features": "NSGA-II over the whole network at the same cost, judged by its logits",
 }
 
 
@@ -199,8 +199,8 @@ def measured(
     result = SchemeSet(
         rule,
         tuple(
-            MeasuredScheme(scheme.choice, scheme.level, saves, errs)
-            for scheme, saves, errs in zip(schemes, saved, wrong, strict=True)
+            MeasuredScheme(scheme.choice, scheme.level, saves, count)
+            for scheme, saves, count in zip(schemes, saved, wrong, strict=True)
         ),
         len(rows),
         macs,
