@@ -209,12 +209,13 @@ class Work:
 
         Its "features" are the logits.
         """
-        scoring, by_error = self.scoring, judge == "detector"
+        name, images, recalibration = "whole", self.scoring.images, self.scoring.recalibration
+        if judge == "features":
+            name, images, recalibration = "whole-features", self.scoring.features, self.scoring.features
         return StageTask(
-            "whole" if by_error else "whole-features", self.net, self.joined, self.net, self.layers,
-            scoring.images if by_error else scoring.features, scoring.labels,
-            scoring.recalibration if by_error else scoring.features, 0, self.config.search,
-            child_seed(self.config.seed, "emo-dir.whole"), self.backend, budget_macs, judge,
+            name, self.net, self.joined, self.net, self.layers, images, self.scoring.labels, recalibration, 0,
+            self.config.search, child_seed(self.config.seed, "emo-dir.whole"), self.backend, budget_macs,
+            judge,
         )  # fmt: skip
 
     def count(self, parts: Sequence[NDArray[np.bool_]]) -> tuple[list[list[int]], int]:

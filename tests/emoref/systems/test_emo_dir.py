@@ -1,6 +1,7 @@
 """EMO-DIR from end to end on a small residual network: what it stores, resume, workers, bad input."""
 
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -8,13 +9,14 @@ import pytest
 from emoref import compress, nn
 from emoref.data import load
 from emoref.errors import ConfigError, FileFormatError, NetworkError, RunFolderError
+from emoref.runs import executors
 from emoref.runs.config import apply_overrides, to_toml
 from emoref.runs.folder import RunFolder
 from emoref.runs.joint_record import read_ranking, read_schemes
 from emoref.runs.progress import Silent
 from emoref.runs.record import read_network_record
 from emoref.runs.store import SearchStore, front_rows
-from emoref.systems import execute, load_run_config, parse_config, steps
+from emoref.systems import emo_dir, execute, load_run_config, parse_config, steps
 from emoref.systems.emo_dir_scoring import scoring_images
 
 TINY = """
@@ -195,9 +197,6 @@ def test_every_joint_network_has_the_macs_that_its_scheme_predicts(finished):
 
 def test_impairments_are_those_of_each_member_alone(finished, base_file):
     """Every member of the ranking, evaluated again as a slim network of its own."""
-    from emoref.systems import emo_dir, steps
-    from emoref.systems.emo_dir_scoring import scoring_images
-
     config = load_run_config(finished)
     splits = steps.load_splits(config)
     scoring = scoring_images(splits, config.search, config.seed)
@@ -217,8 +216,6 @@ def test_impairments_are_those_of_each_member_alone(finished, base_file):
 
 def test_statistics_are_measured_on_images_augmented_as_in_training(base_file):
     """Otherwise the unpruned network itself meets statistics that its weights are not used to."""
-    from emoref.systems import steps
-    from emoref.systems.emo_dir_scoring import scoring_images
 
     def recalibration(*overrides):
         config = config_of(base_file, *overrides)
@@ -270,13 +267,14 @@ def test_resume_after_an_interruption_gives_the_same_bytes(finished, base_file, 
     assert files_that_count(folder) == files_that_count(finished)
 
 
-def test_workers_give_the_same_bytes(finished, base_file, tmp_path, monkeypatch):
-    from concurrent.futures import ThreadPoolExecutor
-
-    from emoref.runs import executors
-
-    # Threads stand for processes here: the tasks travel the same way, and start at once.
+@pytest.fixture
+def threads_for_processes(monkeypatch):
+    """Let threads stand for processes: the tasks travel the same way, and start at once."""
     monkeypatch.setattr(executors, "process_pool", ThreadPoolExecutor)
+
+
+@pytest.mark.usefixtures("threads_for_processes")
+def test_workers_give_the_same_bytes(finished, base_file, tmp_path):
     folder = execute_tiny(tmp_path / "run", base_file, "engine.workers=2")
     assert files_that_count(folder) == files_that_count(finished)
 
@@ -325,11 +323,8 @@ def by_features(tmp_path_factory, base_file):
     return execute_tiny(tmp_path_factory.mktemp("runs") / "features", base_file, *BY_FEATURES)
 
 
-def test_stages_judged_by_their_features_resume_with_workers(by_features, base_file, tmp_path, monkeypatch):
-    from concurrent.futures import ThreadPoolExecutor
-
-    from emoref.runs import executors
-
+@pytest.mark.usefixtures("threads_for_processes")
+def test_stages_judged_by_their_features_resume_with_workers(by_features, base_file, tmp_path):
     path = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
         execute_tiny(path, base_file, *BY_FEATURES, progress=StopAt("search stage2", 1))
@@ -337,7 +332,6 @@ def test_stages_judged_by_their_features_resume_with_workers(by_features, base_f
     assert len(SearchStore.open(folder.search_file("stage2")).generations) == 2
     folder.config.write_text(folder.config.read_text().replace("workers = 0", "workers = 2"))
     assert load_run_config(folder).engine.workers == 2
-    monkeypatch.setattr(executors, "process_pool", ThreadPoolExecutor)
     execute(load_run_config(folder), folder, Silent())
     assert files_that_count(folder) == files_that_count(by_features)
 
@@ -381,20 +375,17 @@ def test_stages_can_be_judged_by_their_features(by_features):
 
 
 def test_the_whole_network_can_be_judged_by_its_logits(by_features):
-    store, schemes = (
-        SearchStore.open(by_features.search_file("whole-features")),
-        read_schemes(by_features, "whole-features"),
+    store, *stages = (
+        SearchStore.open(by_features.search_file(name)) for name in ("whole-features", "stage1", "stage2")
     )
     assert store.layout["objectives"][1] == "feature distance"
-    stages, last = read_schemes(by_features, "schemes"), store.generations[-1]
-    ranking = read_ranking(by_features)
-    spent = sum(
-        int(SearchStore.open(by_features.search_file(f"stage{k}")).state["macs_executed"][-1]) for k in (1, 2)
-    )
-    spent += ranking.macs_executed + stages.macs_executed
+    ranking, schemes = read_ranking(by_features), read_schemes(by_features, "whole-features")
+    spent = sum(int(stage.state["macs_executed"][-1]) for stage in stages)
+    spent += ranking.macs_executed + read_schemes(by_features, "schemes").macs_executed
     executed = store.state["macs_executed"]
     assert executed[-1] >= spent > executed[-2]
     # Its front is measured by its errors, like everything that is compared.
+    last = store.generations[-1]
     front = last.objectives[front_rows(last)]
     assert [one.saved_macs / ranking.macs for one in schemes.schemes] == pytest.approx(1 - front[:, 0])
     best = min(
