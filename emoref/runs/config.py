@@ -60,6 +60,7 @@ class DataSection(Section):
     split_seed: Annotated[int, Field(ge=-1, lt=2**63)] = -1  # of both choices; -1: the run's seed
     flip: bool = False
     crop_padding: Annotated[int, Field(ge=0)] = 0
+    cutout: Annotated[int, Field(ge=0)] = 0  # side of the hidden square in pixels
 
 
 class TrainSection(Section):

@@ -73,8 +73,8 @@ def split(dataset: Dataset, section: DataSection, seed: int) -> Splits:
     train, validation = stratified_split(dataset, section.validation, seed)
     if section.train_limit:
         train = class_balanced_subset(train, section.train_limit, seed)
-    if section.flip or section.crop_padding:
-        train = train.with_augmentation(Augmentation(section.flip, section.crop_padding))
+    if section.flip or section.crop_padding or section.cutout:
+        train = train.with_augmentation(Augmentation(section.flip, section.crop_padding, section.cutout))
     return Splits(train, validation)
 
 

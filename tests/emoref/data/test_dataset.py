@@ -151,7 +151,7 @@ def test_an_empty_subset_is_refused():
 # augmentation
 
 
-def one_by_one(images: np.ndarray, augmentation: Augmentation, seed: int) -> np.ndarray:
+def one_by_one(images: np.ndarray, augmentation: Augmentation, seed: int, cover=0) -> np.ndarray:
     """Augment in a plain loop: the meaning of Augmentation.apply."""
     draws, padding = rng(seed), augmentation.crop_padding
     n, channels, height, width = images.shape
@@ -166,22 +166,31 @@ def one_by_one(images: np.ndarray, augmentation: Augmentation, seed: int) -> np.
         for i, coin in enumerate(draws.random(n)):
             if coin < 0.5:
                 out[i] = out[i, :, :, ::-1].copy()
+    if augmentation.cutout:
+        rows, columns = draws.integers(0, height, size=n), draws.integers(0, width, size=n)
+        for i in range(n):
+            top, left = (int(c[i]) - augmentation.cutout // 2 for c in (rows, columns))
+            for y in range(max(top, 0), min(top + augmentation.cutout, height)):
+                for x in range(max(left, 0), min(left + augmentation.cutout, width)):
+                    out[i, :, y, x] = cover
     return out
 
 
 @given(
     flip=st.booleans(),
     padding=st.integers(0, 6),
+    cutout=st.integers(0, 9),
     shape=st.tuples(st.integers(1, 6), st.integers(1, 3), st.integers(1, 6), st.integers(1, 6)),
     seed=st.integers(0, 1000),
 )
 @settings(deadline=None, max_examples=100)
-def test_augmentation_is_the_plain_loop(flip, padding, shape, seed):
+def test_augmentation_is_the_plain_loop(flip, padding, cutout, shape, seed):
     images = rng(seed + 1).integers(0, 256, shape, dtype=np.uint8)
     before = images.copy()
-    augmentation = Augmentation(flip, padding)
-    result = augmentation.apply(images, rng(seed))
-    np.testing.assert_array_equal(result, one_by_one(images, augmentation, seed))
+    augmentation = Augmentation(flip, padding, cutout)
+    cover = [7, 250, 31][: shape[1]]
+    result = augmentation.apply(images, rng(seed), cover)
+    np.testing.assert_array_equal(result, one_by_one(images, augmentation, seed, cover))
     np.testing.assert_array_equal(images, before)
 
 
@@ -206,6 +215,27 @@ def test_padding_is_black_before_normalisation():
     np.testing.assert_allclose(black, -np.array(MEAN) / np.array(STD), rtol=1e-6)
 
 
+def test_a_hidden_pixel_has_the_mean_colour():
+    data = make(n=64, augmentation=Augmentation(cutout=3))
+    plain, changed = data.batch(np.arange(64))[0], data.batch(np.arange(64), rng())[0]
+    mean = data.normalise(
+        np.rint(255 * np.array(MEAN)).astype(np.uint8).reshape(1, 3, 1, 1).repeat(5, 2).repeat(6, 3)
+    )
+    hidden = (changed != plain).any(axis=1)
+    assert hidden.any(axis=(1, 2)).all()
+    assert hidden.sum(axis=(1, 2)).max() <= 9
+    for channel in range(3):
+        assert (changed[:, channel][hidden] == mean[0, channel, 0, 0]).all()
+    np.testing.assert_allclose(mean, 0, atol=0.01)
+
+
+@pytest.mark.parametrize(("mean", "colour"), [(-1.0, 0), (7.0, 255)])
+def test_a_mean_that_is_no_colour_hides_under_the_nearest(mean, colour):
+    data = make(mean=(mean,), std=(1 / 255,), augmentation=Augmentation(cutout=20))  # hides every pixel
+    changed, _ = data.batch(np.arange(len(data)), rng())
+    np.testing.assert_allclose(changed, colour - 255 * mean, rtol=1e-5)
+
+
 def test_every_offset_and_mirror_comes_equally_often():
     image = np.arange(1, 10, dtype=np.uint8).reshape(1, 1, 3, 3)
     n = 18_000
@@ -220,10 +250,11 @@ def test_with_augmentation_shares_the_images():
     assert np.shares_memory(data.with_augmentation(Augmentation(True)).images, data.images)
 
 
-@pytest.mark.parametrize("padding", [-1, 1.5, True, "4"])
-def test_bad_padding(padding):
-    with pytest.raises(DataError, match="crop_padding"):
-        Augmentation(crop_padding=padding)
+@pytest.mark.parametrize("name", ["crop_padding", "cutout"])
+@pytest.mark.parametrize("pixels", [-1, 1.5, True, "4"])
+def test_bad_pixels(name, pixels):
+    with pytest.raises(DataError, match=f"{name} is {pixels!r}"):
+        Augmentation(**{name: pixels})
 
 
 # statistics
