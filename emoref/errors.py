@@ -28,7 +28,7 @@ __all__ = [
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
-    """Return ``'; did you mean "x"?'`` for the nearest known word, or the list of all where none is near.
+    """Return ``"; did you mean 'x'?"`` for the nearest known word, or the list of all where none is near.
 
     Parameters
     ----------
@@ -38,8 +38,8 @@ def suggest(word: str, known: Iterable[str]) -> str:
         What there is.
     """
     words = list(known)
-    near = difflib.get_close_matches(word, words, n=1)
-    return f'; did you mean "{near[0]}"?' if near else f"; known: {', '.join(words)}"
+    near = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(words)}"
 
 
 class DataError(EmorefError):

@@ -15,7 +15,6 @@ criterion              score of filter j                                      so
 =====================  =====================================================  ============================
 """
 
-import difflib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -23,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emoref.compress.groups import channel_map, prunable_layers
-from emoref.errors import ConfigError, DataError, NetworkError
+from emoref.errors import ConfigError, DataError, NetworkError, suggest
 from emoref.nn import Network, Node, backward, forward, run_nodes
 from emoref_kernels import load_backend
 
@@ -80,9 +79,7 @@ def filter_importance(
         If ``"apoz"`` meets a layer whose channels never pass a ReLU.
     """
     if criterion not in CRITERIA:
-        near = difflib.get_close_matches(str(criterion), CRITERIA, n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(CRITERIA)}"
-        raise ConfigError(f"unknown importance criterion {criterion!r}; {hint}")
+        raise ConfigError(f"unknown importance criterion {criterion!r}{suggest(str(criterion), CRITERIA)}")
     layers = prunable_layers(net, linear=linear)
     if criterion == "random":
         if rng is None:

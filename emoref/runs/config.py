@@ -6,7 +6,6 @@ sections. What a run stores as ``config.toml`` is complete: every default is wri
 means the same when a later version changes a default.
 """
 
-import difflib
 import stat
 import tomllib
 from importlib import resources
@@ -16,7 +15,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from emoref.errors import ConfigError
+from emoref.errors import ConfigError, suggest
 from emoref.nn import TrainConfig
 
 MAX_CONFIG_BYTES = 1_000_000
@@ -98,7 +97,7 @@ class BaseSection(Section):
     """The network to compress: trained here, or read from a file of an earlier run."""
 
     network: str = "lenet"
-    file: str = ""  # an emoref network file; empty: train from scratch
+    file: str = ""  # an emoref network file, or "bundled:NAME"; empty: train from scratch
     train: TrainSection = TrainSection()
 
 
@@ -169,8 +168,7 @@ def read_table(source: str | Path) -> dict[str, Any]:
     try:
         if path.suffix != ".toml" and not path.exists():
             raise ConfigError(
-                f"no preset and no file is called {_short(str(source))}"
-                f"{_nearest(str(source), preset_names())}"
+                f"no preset and no file is called {_short(str(source))}{suggest(str(source), preset_names())}"
             )
         return tomllib.loads(_text(path))
     except FileNotFoundError:
@@ -253,22 +251,12 @@ def to_toml(config: ExperimentConfig) -> str:
     return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
 
 
-def nearest(word: str, known: list[str]) -> str:
-    """Return ``"; did you mean 'x'?"`` for the closest known word, or the list of known words."""
-    return _nearest(word, known)
-
-
-def _nearest(word: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"
-
-
 def _explain(model: type[BaseModel], error: Any) -> str:
     location = [str(part) for part in error["loc"]]
     field = ".".join(location) or "the configuration"
     if error["type"] == "extra_forbidden":
         known = sorted(_fields_at(model, location[:-1]))
-        return f"unknown key {field!r}{_nearest(location[-1], known)}"
+        return f"unknown key {field!r}{suggest(location[-1], known)}"
     if error["type"] == "missing":
         return f"{field!r} is missing"
     message = error["msg"].removeprefix("Value error, ")

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from emoref.errors import ConfigError
-from emoref.runs.config import ExperimentConfig, nearest, read_table, validate
+from emoref.errors import ConfigError, suggest
+from emoref.runs.config import ExperimentConfig, read_table, validate
 from emoref.runs.folder import RunFolder
 from emoref.runs.messages import messages_to
 from emoref.runs.progress import Progress
@@ -57,7 +57,7 @@ def parse_config(table: dict[str, Any], where: str) -> ExperimentConfig:
     if name is None:
         raise ConfigError(f'{where}: the key "system" is missing; known: {", ".join(SYSTEMS)}')
     if not isinstance(name, str) or name not in SYSTEMS:
-        raise ConfigError(f"{where}: unknown system {name!r}{nearest(str(name), list(SYSTEMS))}")
+        raise ConfigError(f"{where}: unknown system {name!r}{suggest(str(name), SYSTEMS)}")
     return validate(SYSTEMS[name].config, table, where)
 
 

@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 from pydantic import field_validator, model_validator
 
 from emoref import compress
+from emoref.errors import suggest
 from emoref.nn import Network
-from emoref.runs.config import BaseSection, EngineSection, PositiveInt, Section, TrainSection, nearest
+from emoref.runs.config import BaseSection, EngineSection, PositiveInt, Section, TrainSection
 from emoref.runs.folder import RunFolder
 from emoref.runs.progress import Progress
 from emoref.search import FilterGenome
@@ -49,7 +50,7 @@ class BaselinesSection(Section):
     def _known_criteria(cls, criteria: tuple[str, ...]) -> tuple[str, ...]:
         for name in criteria:
             if name not in compress.CRITERIA:
-                raise ValueError(f"unknown criterion {name!r}{nearest(name, list(compress.CRITERIA))}")
+                raise ValueError(f"unknown criterion {name!r}{suggest(name, compress.CRITERIA)}")
         if len(set(criteria)) < len(criteria):
             raise ValueError("each criterion can be named once")
         return criteria

@@ -31,8 +31,9 @@ from pydantic import Field, field_validator, model_validator
 
 from emoref import compress, nn
 from emoref.compress import IndexMatrix, LayerSlots
+from emoref.errors import suggest
 from emoref.nn import Network
-from emoref.runs.config import PositiveInt, Probability, Section, TrainSection, nearest
+from emoref.runs.config import PositiveInt, Probability, Section, TrainSection
 from emoref.runs.executors import workers_of
 from emoref.runs.folder import RunFolder
 from emoref.runs.progress import Progress
@@ -77,7 +78,7 @@ class SharingSearchSection(Section):
     def _known_criteria(cls, criteria: tuple[str, ...]) -> tuple[str, ...]:
         for name in criteria:
             if name not in compress.CRITERIA:
-                raise ValueError(f"unknown criterion {name!r}{nearest(name, list(compress.CRITERIA))}")
+                raise ValueError(f"unknown criterion {name!r}{suggest(name, compress.CRITERIA)}")
         if not criteria or len(set(criteria)) < len(criteria):
             raise ValueError("name at least one criterion, and each once")
         return criteria

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
 from emoref import compress, emo
-from emoref.errors import ConfigError
+from emoref.errors import ConfigError, suggest
 from emoref.nn import Network, predict
 from emoref.runs.config import (
     ExperimentConfig,
@@ -35,7 +35,6 @@ from emoref.runs.config import (
     Probability,
     Section,
     TrainSection,
-    nearest,
 )
 from emoref.runs.executors import Workers, workers_of
 from emoref.runs.folder import RunFolder
@@ -79,7 +78,7 @@ class SearchSection(Section):
     @classmethod
     def _known_criterion(cls, initial: str) -> str:
         if initial not in compress.CRITERIA:
-            raise ValueError(f"unknown criterion {initial!r}{nearest(initial, list(compress.CRITERIA))}")
+            raise ValueError(f"unknown criterion {initial!r}{suggest(initial, compress.CRITERIA)}")
         return initial
 
     @model_validator(mode="after")

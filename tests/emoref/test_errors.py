@@ -6,9 +6,9 @@ from emoref.errors import suggest
 @pytest.mark.parametrize(
     ("word", "known", "text"),
     [
-        ("relv", ["relu", "linear"], '; did you mean "relu"?'),
+        ("relv", ["relu", "linear"], "; did you mean 'relu'?"),
         ("?", ["relu", "linear"], "; known: relu, linear"),
-        ("relv", iter(["relu"]), '; did you mean "relu"?'),
+        ("relv", iter(["relu"]), "; did you mean 'relu'?"),
         ("x", [], "; known: "),
     ],
 )

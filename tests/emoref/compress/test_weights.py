@@ -134,7 +134,7 @@ def test_bad_input_is_refused():
             geometric_ratios(ratio, 4)
     with pytest.raises(ConfigError, match="at least 1 step, found 0"):
         geometric_ratios(0.5, 0)
-    with pytest.raises(NetworkError, match="called 'cnv'; did you mean \"conv\""):
+    with pytest.raises(NetworkError, match="called 'cnv'; did you mean 'conv'"):
         magnitude_masks(net, params, {"cnv": 0.5})
     with pytest.raises(NetworkError, match="mask of 'bn': no such convolution or linear layer"):
         apply_weight_masks(net, params, {"bn": np.ones(4, bool)})

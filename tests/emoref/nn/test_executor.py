@@ -199,8 +199,8 @@ def test_intermediate_results_are_dropped():
         ({"relu": (5, 4, 8, 7)}, ["fc"], r'node "relu".*\(5, 4, 8, 8\), got \(5, 4, 8, 7\)'),
         ({"relu": (5, 4, 8, 8), "max": (4, 4, 4, 4)}, ["fc"], r'node "max"'),
         ({"relu": (5, 4, 8, 8)}, ["stem"], '"input" is needed'),
-        ({"relu": (5, 4, 8, 8)}, ["fcc"], 'did you mean "fc"'),
-        ({"rel": (5, 4, 8, 8)}, ["fc"], 'did you mean "relu"'),
+        ({"relu": (5, 4, 8, 8)}, ["fcc"], "did you mean 'fc'"),
+        ({"rel": (5, 4, 8, 8)}, ["fc"], "did you mean 'relu'"),
         ({"relu": ()}, ["fc"], 'node "relu"'),
     ],
 )

@@ -88,7 +88,7 @@ def test_parts_are_named_and_numbered_and_cuts_may_come_in_any_order():
 @pytest.mark.parametrize(
     ("cuts", "says"),
     [
-        (["s1b1_rel"], ["no node 's1b1_rel'", 'did you mean "s1b1_relu"']),
+        (["s1b1_rel"], ["no node 's1b1_rel'", "did you mean 's1b1_relu'"]),
         (
             ["s1b1_relu1"],
             ['"s1b1_relu1" goes through a branch', 'from "relu" to "s1b1_add"', 'behind "relu"'],

@@ -1,116 +1,27 @@
 """EMO-DIR from end to end on a small residual network: what it stores, resume, workers, bad input."""
 
 import tomllib
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from emo_dir_runs import config_of, execute_tiny, files_that_count, residual
 
 from emoref import compress, nn
 from emoref.data import load
 from emoref.errors import ConfigError, FileFormatError, NetworkError, RunFolderError
-from emoref.runs import executors
-from emoref.runs.config import apply_overrides, to_toml
 from emoref.runs.folder import RunFolder
 from emoref.runs.joint_record import read_ranking, read_schemes
 from emoref.runs.progress import Silent
 from emoref.runs.record import read_network_record
 from emoref.runs.store import SearchStore, front_rows
-from emoref.systems import emo_dir, execute, load_run_config, parse_config, steps
+from emoref.systems import emo_dir, execute, load_run_config, steps
 from emoref.systems.emo_dir_scoring import scoring_images
 
-TINY = """
-system = "emo-dir"
-name = "tiny"
-seed = 3
-
-[data]
-name = "fashion-mnist-small"
-validation = 100
-train_limit = 100
-
-[constraint.train]
-epochs = 2
-lr = 0.01
-[constraint.probe]
-epochs = 1
-
-[search]
-population = 6
-generations = 2
-images = 40
-recalibration_batches = 2
-recalibration_batch_size = 10
-
-[joint]
-targets = [0.25]
-
-[finetune]
-epochs = 2
-lr = 0.01
-distill = true
-
-[baselines]
-enabled = true
-
-[engine]
-backend = "reference"
-"""
-
-
-def residual(width=4):
-    """A stem that halves the maps, and two stages of one residual block each, with shortcuts of kind A."""
-    b = nn.NetworkBuilder("tiny-residual", (1, 28, 28))
-    b.conv("conv", width, 3, stride=4, padding=1, bias=False)
-    b.batch_norm("bn")
-    b.relu("relu")
-    for stage, wider in ((1, 0), (2, width)):
-        at, source, stride = f"s{stage}b1", b.last, 2 if wider else 1
-        b.conv(f"{at}_conv1", 2 * width, 3, stride=stride, padding=1, bias=False)
-        b.batch_norm(f"{at}_bn1")
-        b.relu(f"{at}_relu1")
-        b.conv(f"{at}_conv2", width + wider, 3, padding=1, bias=False)
-        main = b.batch_norm(f"{at}_bn2")
-        if wider:
-            source = b.avg_pool(f"{at}_skip_pool", 1, stride=2, source=source)
-            source = b.pad_channels(f"{at}_skip_pad", after=wider, source=source)
-        b.add(f"{at}_add", main, source)
-        b.relu(f"{at}_relu")
-    b.global_avg_pool("gap")
-    b.linear("fc", 10)
-    return b.build()
-
 
 @pytest.fixture(scope="module")
-def base_file(tmp_path_factory):
-    path = tmp_path_factory.mktemp("base") / "base.h5"
-    net = residual()
-    nn.save(path, net, net.init(0))
-    return path
-
-
-def config_of(base, *overrides):
-    table = apply_overrides(tomllib.loads(TINY), [f'base.file="{base}"', *overrides])
-    return parse_config(table, "tiny")
-
-
-def execute_tiny(path, base, *overrides, progress=None):
-    config = config_of(base, *overrides)
-    folder = RunFolder.create(path, to_toml(config))
-    execute(config, folder, progress or Silent())
-    return folder
-
-
-def files_that_count(folder):
-    kinds = ("base.h5", "stages/*.h5", "searches/*.h5", "joint/*.json", "models/*.h5", "baselines/*/*.h5")
-    paths = [path for kind in kinds for path in sorted(folder.path.glob(kind))]
-    return {str(path.relative_to(folder.path)): path.read_bytes() for path in paths}
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory, base_file):
+def finished(tmp_path_factory, residual_file):
     """A finished run with baselines; tests must not change it."""
-    return execute_tiny(tmp_path_factory.mktemp("runs") / "tiny", base_file)
+    return execute_tiny(tmp_path_factory.mktemp("runs") / "tiny", residual_file)
 
 
 def test_what_a_run_stores(finished):
@@ -159,9 +70,9 @@ def test_the_whole_network_gets_the_same_budget(finished):
 
 
 def test_a_longer_search_over_the_whole_network_offers_what_it_had_at_equal_cost(
-    finished, base_file, tmp_path
+    finished, residual_file, tmp_path
 ):
-    folder = execute_tiny(tmp_path / "run", base_file, "baselines.whole_budget=1.5")
+    folder = execute_tiny(tmp_path / "run", residual_file, "baselines.whole_budget=1.5")
     executed = [
         SearchStore.open(one.search_file("whole")).state["macs_executed"] for one in (finished, folder)
     ]
@@ -195,7 +106,7 @@ def test_every_joint_network_has_the_macs_that_its_scheme_predicts(finished):
         assert record.test.images == 1000
 
 
-def test_impairments_are_those_of_each_member_alone(finished, base_file):
+def test_impairments_are_those_of_each_member_alone(finished, residual_file):
     """Every member of the ranking, evaluated again as a slim network of its own."""
     config = load_run_config(finished)
     splits = steps.load_splits(config)
@@ -214,11 +125,11 @@ def test_impairments_are_those_of_each_member_alone(finished, base_file):
         assert nn.evaluate(net, params, images, labels, backend="reference").wrong == member.wrong
 
 
-def test_statistics_are_measured_on_images_augmented_as_in_training(base_file):
+def test_statistics_are_measured_on_images_augmented_as_in_training(residual_file):
     """Otherwise the unpruned network itself meets statistics that its weights are not used to."""
 
     def recalibration(*overrides):
-        config = config_of(base_file, *overrides)
+        config = config_of(residual_file, *overrides)
         return scoring_images(steps.load_splits(config), config.search, config.seed).recalibration
 
     plain, shifted, again = (
@@ -228,20 +139,6 @@ def test_statistics_are_measured_on_images_augmented_as_in_training(base_file):
     assert plain.shape == shifted.shape == (20, 1, 28, 28)
     assert ((plain - shifted).reshape(20, -1) != 0).any(1).sum() > 15
     np.testing.assert_array_equal(shifted, again)
-
-
-class StopAt(Silent):
-    """Interrupts a run at one step of one stage."""
-
-    def __init__(self, title, step):
-        self.wanted, self.title = (title, step), ""
-
-    def stage(self, title, total):
-        self.title = title
-
-    def step(self, done, text):
-        if self.title == self.wanted[0] and done >= self.wanted[1]:
-            raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize(
@@ -258,31 +155,27 @@ class StopAt(Silent):
         ("test set", 2),
     ],
 )
-def test_resume_after_an_interruption_gives_the_same_bytes(finished, base_file, tmp_path, stage, step):
+def test_resume_after_an_interruption_gives_the_same_bytes(
+    finished, residual_file, tmp_path, stop_at, stage, step
+):
     path = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
-        execute_tiny(path, base_file, progress=StopAt(stage, step))
+        execute_tiny(path, residual_file, progress=stop_at(stage, step))
     folder = RunFolder.open(path)
     execute(load_run_config(folder), folder, Silent())
     assert files_that_count(folder) == files_that_count(finished)
 
 
-@pytest.fixture
-def threads_for_processes(monkeypatch):
-    """Let threads stand for processes: the tasks travel the same way, and start at once."""
-    monkeypatch.setattr(executors, "process_pool", ThreadPoolExecutor)
-
-
 @pytest.mark.usefixtures("threads_for_processes")
-def test_workers_give_the_same_bytes(finished, base_file, tmp_path):
-    folder = execute_tiny(tmp_path / "run", base_file, "engine.workers=2")
+def test_workers_give_the_same_bytes(finished, residual_file, tmp_path):
+    folder = execute_tiny(tmp_path / "run", residual_file, "engine.workers=2")
     assert files_that_count(folder) == files_that_count(finished)
 
 
-def test_probe_detectors_front_mode_groups_and_ablations(base_file, tmp_path):
+def test_probe_detectors_front_mode_groups_and_ablations(residual_file, tmp_path):
     folder = execute_tiny(
         tmp_path / "run",
-        base_file,
+        residual_file,
         'constraint.detector="probe"',
         "constraint.feature_weight=0",
         "constraint.predecessor_probability=0",
@@ -309,99 +202,10 @@ def test_probe_detectors_front_mode_groups_and_ablations(base_file, tmp_path):
         assert read_network_record(folder, name).kept["s1b1_conv1"] % 2 == 0
 
 
-BY_FEATURES = (
-    'search.judge="features"',
-    "search.feature_images=20",
-    "finetune.epochs=1",
-    'baselines.methods=["whole", "whole-features"]',
-)
-
-
-@pytest.fixture(scope="module")
-def by_features(tmp_path_factory, base_file):
-    """A finished run whose stages were judged by their features; tests must not change it."""
-    return execute_tiny(tmp_path_factory.mktemp("runs") / "features", base_file, *BY_FEATURES)
-
-
-@pytest.mark.usefixtures("threads_for_processes")
-def test_stages_judged_by_their_features_resume_with_workers(by_features, base_file, tmp_path):
-    path = tmp_path / "run"
-    with pytest.raises(KeyboardInterrupt):
-        execute_tiny(path, base_file, *BY_FEATURES, progress=StopAt("search stage2", 1))
-    folder = RunFolder.open(path)
-    assert len(SearchStore.open(folder.search_file("stage2")).generations) == 2
-    folder.config.write_text(folder.config.read_text().replace("workers = 0", "workers = 2"))
-    assert load_run_config(folder).engine.workers == 2
-    execute(load_run_config(folder), folder, Silent())
-    assert files_that_count(folder) == files_that_count(by_features)
-
-
-def test_stages_can_be_judged_by_their_features(by_features):
-    folder = by_features
-    net, joint = nn.load(folder.stages / "joint.h5")
-    division = compress.divide(net, compress.find_stages(net))
-    config = load_run_config(folder)
-    splits = steps.load_splits(config)
-    images = scoring_images(splits, config.search, config.seed).features
-    assert len(images) == 20
-    for k, stage in enumerate(division.stages):
-        ahead, own = division.before(k), nn.split_params([stage], joint)[0]
-        entering = nn.predict(ahead, nn.split_params([ahead], joint)[0], images, "reference")
-        data, (name,) = nn.ArrayData(entering, np.zeros(20, int)), compress.prunable_layers(stage)
-
-        def features(row, stage=stage, own=own, name=name, data=data):
-            small, params = compress.slim(stage, own, {name: row})
-            params = nn.reestimate_batch_norm(small, params, data, 1, 20, backend="reference")
-            return nn.predict(small, params, data.images, "reference").astype(float)
-
-        store = SearchStore.open(folder.search_file(f"stage{k + 1}"))
-        assert store.layout["objectives"] == ["remaining MACs ratio", "feature distance"]
-        unpruned = features(np.ones(8, bool))
-        for row, (_, distance) in zip(
-            store.generations[-1].genomes, store.generations[-1].objectives, strict=True
-        ):
-            moved = ((features(row) - unpruned) ** 2).sum() / (unpruned**2).sum()
-            assert distance == pytest.approx(moved, rel=1e-4, abs=1e-9)
-        # What enters the stage; the unpruned stage and every candidate, once for statistics and once more.
-        first = int(store.state["macs_executed"][0]) - 20 * compress.count(ahead).macs
-        everyone = [np.ones(8, bool), *np.unique(store.generations[0].genomes, axis=0)]
-        small = [compress.slim_network(stage, {name: row}) for row in everyone]
-        assert first == 40 * sum(compress.count(one).macs for one in small)
-    # The search over the whole network is still judged by errors, which are whole numbers of images.
-    whole = SearchStore.open(folder.search_file("whole"))
-    assert whole.layout["objectives"][1] == "error"
-    errors = whole.generations[-1].objectives[:, 1] * 40
-    np.testing.assert_allclose(errors, np.round(errors))
-
-
-def test_the_whole_network_can_be_judged_by_its_logits(by_features):
-    store, *stages = (
-        SearchStore.open(by_features.search_file(name)) for name in ("whole-features", "stage1", "stage2")
-    )
-    assert store.layout["objectives"][1] == "feature distance"
-    ranking, schemes = read_ranking(by_features), read_schemes(by_features, "whole-features")
-    spent = sum(int(stage.state["macs_executed"][-1]) for stage in stages)
-    spent += ranking.macs_executed + read_schemes(by_features, "schemes").macs_executed
-    executed = store.state["macs_executed"]
-    assert executed[-1] >= spent > executed[-2]
-    # Its front is measured by its errors, like everything that is compared.
-    last = store.generations[-1]
-    front = last.objectives[front_rows(last)]
-    assert [one.saved_macs / ranking.macs for one in schemes.schemes] == pytest.approx(1 - front[:, 0])
-    best = min(
-        (one for one in schemes.schemes if one.saved_macs >= 0.25 * ranking.macs), key=lambda one: one.wrong
-    )
-    record = read_network_record(by_features, "joint-25/whole-features")
-    assert record.macs <= 0.75 * ranking.macs
-    assert ranking.macs - record.macs in {
-        one.saved_macs for one in schemes.schemes if one.wrong == best.wrong
-    }
-
-
-def test_stages_can_be_searched_as_they_are(base_file, tmp_path):
+def test_stages_can_be_searched_as_they_are(residual_file, tmp_path):
     folder = execute_tiny(
         tmp_path / "run",
-        base_file,
+        residual_file,
         "constraint.enabled=false",
         "finetune.epochs=1",
         "baselines.enabled=false",
@@ -416,7 +220,7 @@ def test_stages_can_be_searched_as_they_are(base_file, tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "error", "says"),
     [
-        (['split.stages=["s1b1_rel"]'], NetworkError, ["s1b1_rel", 'did you mean "s1b1_relu"']),
+        (['split.stages=["s1b1_rel"]'], NetworkError, ["s1b1_rel", "did you mean 's1b1_relu'"]),
         (['split.stages=["s1b1_conv1"]'], NetworkError, ['the edge from "relu" to "s1b1_add" passes by it']),
         (['split.stages=["relu", "s2b1_relu"]'], NetworkError, ["nothing prunable", '"relu"']),
         (['split.stem="relu"'], ConfigError, ["split: stem is given, but stages is empty"]),
@@ -444,19 +248,19 @@ def test_stages_can_be_searched_as_they_are(base_file, tmp_path):
         ),
     ],
 )
-def test_bad_input_is_refused_before_anything_is_trained(base_file, tmp_path, overrides, error, says):
+def test_bad_input_is_refused_before_anything_is_trained(residual_file, tmp_path, overrides, error, says):
     with pytest.raises(error) as caught:
-        execute_tiny(tmp_path / "run", base_file, *overrides)
+        execute_tiny(tmp_path / "run", residual_file, *overrides)
     for words in says:
         assert words in str(caught.value)
     assert not (tmp_path / "run" / "base.h5").exists()
 
 
-def test_a_target_that_the_searches_did_not_reach_says_what_they_did(base_file, tmp_path):
+def test_a_target_that_the_searches_did_not_reach_says_what_they_did(residual_file, tmp_path):
     with pytest.raises(ConfigError, match=r"saves 73\.0% .* the best reachable is \d+\.\d%"):
         execute_tiny(
             tmp_path / "run",
-            base_file,
+            residual_file,
             "joint.targets=[0.73]",
             "search.initial_ratio=[0.9, 1.0]",
             "search.generations=1",
@@ -464,7 +268,7 @@ def test_a_target_that_the_searches_did_not_reach_says_what_they_did(base_file, 
         )
 
 
-def test_damaged_files_are_named(finished, base_file, tmp_path):
+def test_damaged_files_are_named(finished, residual_file, tmp_path):
     import shutil
 
     shutil.copytree(finished.path, tmp_path / "run")

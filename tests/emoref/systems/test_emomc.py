@@ -1,7 +1,6 @@
 """EMOMC from end to end on a small run: what it stores, that it resumes, that a seed fixes everything."""
 
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -11,7 +10,6 @@ from emoref.compress import energy
 from emoref.compress.library import Library, network_checksum
 from emoref.data import load
 from emoref.errors import ConfigError, FileFormatError, NetworkError, RunFolderError
-from emoref.runs import executors
 from emoref.runs.compressed import Count, compressed_names, read_compressed
 from emoref.runs.folder import RunFolder
 from emoref.runs.progress import Silent
@@ -232,8 +230,8 @@ def test_another_seed_gives_another_search(emomc_run, run_emomc, tmp_path):
     assert not np.array_equal(ours.generations[0].genomes[:6], theirs.generations[0].genomes)
 
 
-def test_worker_processes_change_no_byte(emomc_run, run_emomc, tmp_path, monkeypatch):
-    monkeypatch.setattr(executors, "process_pool", ThreadPoolExecutor)
+@pytest.mark.usefixtures("threads_for_processes")
+def test_worker_processes_change_no_byte(emomc_run, run_emomc, tmp_path):
     alone = short_run(run_emomc, emomc_run, tmp_path / "alone")
     spread = short_run(run_emomc, emomc_run, tmp_path / "spread", "engine.workers=3")
     left, right = files_that_count(alone), files_that_count(spread)

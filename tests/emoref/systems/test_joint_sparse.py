@@ -226,13 +226,8 @@ def test_resume_after_an_interruption_gives_the_same_bytes(finished, tmp_path, s
     assert files_that_count(folder) == files_that_count(finished)
 
 
-def test_workers_give_the_same_bytes(finished, tmp_path, monkeypatch):
-    from concurrent.futures import ThreadPoolExecutor
-
-    from emoref.runs import executors
-
-    # Threads stand for processes here: the tasks travel the same way, and start at once.
-    monkeypatch.setattr(executors, "process_pool", ThreadPoolExecutor)
+@pytest.mark.usefixtures("threads_for_processes")
+def test_workers_give_the_same_bytes(finished, tmp_path):
     folder = execute_tiny(tmp_path / "run", "engine.workers=2")
     assert files_that_count(folder) == files_that_count(finished)
 

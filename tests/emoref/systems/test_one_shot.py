@@ -2,7 +2,6 @@
 
 import shutil
 import tomllib
-from concurrent.futures import ThreadPoolExecutor
 
 import numba
 import numpy as np
@@ -12,7 +11,6 @@ from emoref import compress, networks, nn
 from emoref.data import load
 from emoref.emo.problem import Variables
 from emoref.errors import ConfigError, NetworkError, RunFolderError, TrainingDivergedError
-from emoref.runs import executors
 from emoref.runs.config import apply_overrides
 from emoref.runs.folder import RunFolder
 from emoref.runs.progress import Silent
@@ -305,6 +303,7 @@ def test_worker_processes_change_no_byte(tiny_run, run_tiny, tmp_path):
     assert spread.search.read_bytes() == alone.search.read_bytes()
 
 
+@pytest.mark.usefixtures("threads_for_processes")
 def test_a_candidate_that_no_worker_can_evaluate_ranks_last(run_tiny, tmp_path, monkeypatch):
     def counts(self, genomes):
         found = count(self, genomes)
@@ -313,7 +312,6 @@ def test_a_candidate_that_no_worker_can_evaluate_ranks_last(run_tiny, tmp_path, 
 
     count = WorkerEvaluator.wrong_counts
     monkeypatch.setattr(WorkerEvaluator, "wrong_counts", counts)
-    monkeypatch.setattr(executors, "process_pool", ThreadPoolExecutor)
     small = ("search.generations=1", "select.count=1", "select.kept_filters=[]", "finetune.epochs=1")
     folder = run_tiny(tmp_path / "run", *small, "base.train.epochs=1", "engine.workers=2")
     store = SearchStore.open(folder.search)

@@ -1,11 +1,8 @@
 """A search with racing stores the same bytes as one without, and says that it raced."""
 
-from concurrent.futures import ThreadPoolExecutor
-
 import pytest
 
 from emoref.report import provenance
-from emoref.runs import executors
 from emoref.runs.folder import RunFolder
 from emoref.runs.progress import Silent
 from emoref.runs.record import read_run
@@ -54,8 +51,8 @@ def test_with_constraints_on_the_error(short, run_tiny, tmp_path):
     assert stored[0] == stored[1]
 
 
-def test_with_workers_and_after_an_interruption(plain, short, run_tiny, tmp_path, stop_at, monkeypatch):
-    monkeypatch.setattr(executors, "process_pool", ThreadPoolExecutor)
+@pytest.mark.usefixtures("threads_for_processes")
+def test_with_workers_and_after_an_interruption(plain, short, run_tiny, tmp_path, stop_at):
     with pytest.raises(KeyboardInterrupt):
         run_tiny(
             tmp_path / "run",

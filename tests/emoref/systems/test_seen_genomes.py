@@ -1,12 +1,10 @@
 """Candidates that were evaluated are not evaluated again, in any system, and nothing else changes."""
 
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from emoref.report import provenance
-from emoref.runs import executors
 from emoref.runs.folder import RunFolder
 from emoref.runs.progress import Silent
 from emoref.runs.record import read_run
@@ -60,9 +58,9 @@ def test_every_candidate_is_reported_once(cached):
     assert found["from_file"] == 0
 
 
+@pytest.mark.usefixtures("threads_for_processes")
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_repeated_search_evaluates_nothing(cached, tmp_path, monkeypatch, workers):
-    monkeypatch.setattr(executors, "process_pool", ThreadPoolExecutor)
+def test_a_repeated_search_evaluates_nothing(cached, tmp_path, workers):
     folder = without_search(cached, tmp_path / "copy")
     config = load_run_config(folder)
     engine = config.engine.model_copy(update={"workers": workers})

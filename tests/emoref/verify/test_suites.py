@@ -107,7 +107,7 @@ def test_back_ends_that_cannot_run_are_left_out_unless_named(monkeypatch):
 def test_unknown_names_are_refused_before_anything_runs():
     with pytest.raises(BackendError, match="did you mean"):
         verify(backend="refernce")
-    with pytest.raises(ConfigError, match="'torhc'; did you mean \"torch\""):
+    with pytest.raises(ConfigError, match="'torhc'; did you mean 'torch'"):
         verify(against="torhc")
 
 

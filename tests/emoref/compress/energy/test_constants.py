@@ -155,10 +155,10 @@ def test_what_divides_must_not_be_zero(refused):
 
 
 def test_unknown_keys_suggest_the_nearest(refused):
-    assert refused(document() | {"reed": {}}) == 'key "reed": unknown constant; did you mean "read"?'
+    assert refused(document() | {"reed": {}}) == "key \"reed\": unknown constant; did you mean 'read'?"
     table = document()
     table["read"]["units"] = "pJ"
-    assert refused(table) == 'key "read.units": unknown entry; did you mean "unit"?'
+    assert refused(table) == "key \"read.units\": unknown entry; did you mean 'unit'?"
     assert (
         refused(document() | {"read": 7.28})
         == 'key "read": needs a table with value, unit and origin, found 7.28'

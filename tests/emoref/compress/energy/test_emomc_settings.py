@@ -73,7 +73,7 @@ def test_accesses_of_a_linear_layer_do_not_depend_on_the_dataflow():
         (dict(remaining_ratio={"conv1": 0.5}), "remaining_ratio: nothing is given for layer 'conv2'"),
         (
             dict(remaining_ratio={"conv9": 0.5}),
-            "remaining_ratio: no layer is called 'conv9'; did you mean \"conv",
+            "remaining_ratio: no layer is called 'conv9'; did you mean 'conv",
         ),
         (dict(weight_bits=1), "weight_bits must be 2 to 16, found 1 for layer 'conv1'"),
         (dict(weight_bits=17), "weight_bits must be 2 to 16, found 17"),

@@ -209,9 +209,9 @@ def test_spelling_does_not_matter(name):
 
 
 def test_unknown_names():
-    with pytest.raises(ProblemError, match="no test problem is called 'dtlz22'; did you mean \"dtlz2\""):
+    with pytest.raises(ProblemError, match="no test problem is called 'dtlz22'; did you mean 'dtlz2'"):
         problems.build("dtlz22")
     with pytest.raises(ProblemError, match="known: c1dtlz1, "):
         problems.build("?")
-    with pytest.raises(ProblemError, match="DTLZ2 has no setting 'n_objs'; did you mean \"n_obj\""):
+    with pytest.raises(ProblemError, match="DTLZ2 has no setting 'n_objs'; did you mean 'n_obj'"):
         problems.build("dtlz2", n_objs=3)
