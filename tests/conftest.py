@@ -12,7 +12,7 @@ settings.register_profile(
 settings.load_profile("emoref")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def need_data():
     """Return a function that skips the test where a data set is not on this machine."""
 

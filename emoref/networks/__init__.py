@@ -1,15 +1,15 @@
 """The networks that emoref knows by name."""
 
-import difflib
 import inspect
 from collections.abc import Callable
 from typing import Any
 
-from emoref.errors import NetworkError
+from emoref.errors import NetworkError, suggest
 from emoref.networks import alexnet, mobilenet, resnet, small, vgg
+from emoref.networks.trained import trained_file, trained_names
 from emoref.nn import Network
 
-__all__ = ["build", "names"]
+__all__ = ["build", "names", "trained_file", "trained_names"]
 
 # Each entry is a function (input_shape, classes, *, options) -> Network; the default of its first argument
 # is the input that the network was made for.
@@ -73,18 +73,13 @@ def build(
     (431080, 2293000)
     """
     if name not in _BUILDERS:
-        raise NetworkError(f"there is no network called {name!r}{_hint(str(name), names())}")
+        raise NetworkError(f"there is no network called {name!r}{suggest(str(name), _BUILDERS)}")
     builder = _BUILDERS[name]
     parameters = inspect.signature(builder).parameters
     known = [p.name for p in parameters.values() if p.kind is inspect.Parameter.KEYWORD_ONLY]
     for option in options:
         if option not in known:
-            raise NetworkError(f"network {name!r} has no option {option!r}{_hint(option, known)}")
+            raise NetworkError(f"network {name!r} has no option {option!r}{suggest(option, known)}")
     if input_shape is None:
         input_shape = parameters["input_shape"].default
     return builder(tuple(input_shape), classes, **options)
-
-
-def _hint(word: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.4)
-    return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"

@@ -92,9 +92,10 @@ def check(config: EmoDirConfig, splits: Splits, folder: RunFolder) -> None:
     ConfigError
         If a target cannot be reached by any scheme.
     """
-    file = folder.base if folder.base.exists() else config.base.file
-    if file:
-        net, _ = nn.load(file)
+    if folder.base.exists():
+        net, _ = nn.load(folder.base)
+    elif config.base.file:
+        net, _ = nn.load(networks.trained_file(config.base.file))
     else:
         shape, classes = tuple(splits.train.images.shape[1:]), len(splits.train.classes)
         net = networks.build(config.base.network, input_shape=shape, classes=classes)

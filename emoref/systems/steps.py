@@ -88,7 +88,7 @@ def held_out(data: str, section: DataSection, seed: int) -> dict[str, Any]:
     return {"data": data, "validation": section.validation, "seed": split_seed(section, seed)}
 
 
-def origin(file: str, held: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+def origin(file: Path, held: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Say where a base network that is read from a file comes from, and what its training did not see.
 
     A network that has seen images that this run holds out makes too few errors on them; that is warned of.
@@ -96,7 +96,7 @@ def origin(file: str, held: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
     Parameters
     ----------
-    file : str
+    file : Path
         The network's file.
     held : mapping
         From :func:`held_out`: what this run holds out.
@@ -108,7 +108,7 @@ def origin(file: str, held: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     held : dict
         What the network's training held out, as far as it is known, to be kept with the network.
     """
-    name, known = Path(file).name, nn.load_extra(file).get("held_out")
+    name, known = file.name, nn.load_extra(file).get("held_out")
     if not isinstance(known, dict) or known.keys() != held.keys():
         return f"read from {name}", {}
     fewer = known["seed"] == held["seed"] and held["validation"] <= known["validation"]
@@ -218,8 +218,9 @@ def base_network(
     classes = len(splits.train.classes)
     held = held_out(config.data.name, config.data, config.seed)
     if config.base.file:
-        net, params = nn.load(config.base.file)
-        (choice, held), curves = origin(config.base.file, held), {}
+        file = networks.trained_file(config.base.file)
+        net, params = nn.load(file)
+        (choice, held), curves = origin(file, held), {}
     else:
         net = networks.build(config.base.network, input_shape=shape, classes=classes)
         choice = "trained from scratch"

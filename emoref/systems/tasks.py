@@ -187,7 +187,7 @@ def build_networks(config: TasksConfig, tasks: Sequence[Task]) -> list[Network]:
     nets = []
     for task in tasks:
         if task.section.file:
-            net, _ = nn.load(task.section.file)
+            net, _ = nn.load(networks.trained_file(task.section.file))
         else:
             options = {"widths": config.base.widths} if config.base.widths else {}
             net = networks.build(config.base.network, input_shape=task.shape, classes=task.classes, **options)
@@ -259,8 +259,9 @@ def _base_network(
     curves: dict[str, list[float]] = {}
     held = held_out(config, task)
     if task.section.file:
-        _, params = nn.load(task.section.file)
-        choice, held = steps.origin(task.section.file, held)
+        file = networks.trained_file(task.section.file)
+        _, params = nn.load(file)
+        choice, held = steps.origin(file, held)
     else:
         params = net.init(child_seed(config.seed, "base.init", index if start == "apart" else 0))
         choice = "trained from scratch" if start == "apart" else "trained from the first task's start"

@@ -145,6 +145,7 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path):
         (["run", "demo", "--set", "nonsense"], ["key=value"]),
         (["run", "demo", "--set", "base.network=lennet"], ["lenet"]),
         (["run", "demo", "--set", "base.file=absent.h5"], ["absent.h5"]),
+        (["run", "demo", "--set", "base.file=bundled:resnet2"], ["did you mean 'resnet20-cifar10-jpeg'"]),
         (["run", "demo", "--set", "data.name=fashion-mnits"], ["fashion-mnist"]),
         (["run", "wu2021-lenet-mnist"], ["mnist", "EMOREF_DATA"]),
         (["run", "demo", "--threads", "100000"], ["--threads 100000"]),

@@ -1,7 +1,9 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from emoref import networks, nn
+from emoref import data, networks, nn
 from emoref.errors import NetworkError
 
 
@@ -121,3 +123,43 @@ def test_slim_variants_and_colour_images():
 def test_errors(args, options, text):
     with pytest.raises(NetworkError, match=text):
         networks.build(*args, **options)
+
+
+# trained networks that come along
+
+
+def test_a_path_is_taken_as_it_is():
+    assert networks.trained_file("runs/base.h5") == Path("runs/base.h5")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("resnet20-cifar10", "did you mean 'resnet20-cifar10-jpeg'"),
+        ("zzz", "known: resnet20-cifar10-jpeg"),
+        ("", "known: resnet20-cifar10-jpeg"),
+        ("../resnet20-cifar10-jpeg", "did you mean 'resnet20-cifar10-jpeg'"),
+    ],
+)
+def test_an_unknown_trained_network(name, text):
+    with pytest.raises(NetworkError, match=text):
+        networks.trained_file(f"bundled:{name}")
+
+
+@pytest.mark.parametrize("name", networks.trained_names())
+def test_a_trained_network_says_what_it_has_not_seen(name):
+    file = networks.trained_file(f"bundled:{name}")
+    net, params = nn.load(file)
+    assert params["fc.weight"].dtype == np.float32
+    extra = nn.load_extra(file)
+    assert net.to_dict() == networks.build(net.name).to_dict()
+    assert extra["held_out"] == {"data": "cifar10", "validation": 2000, "seed": 1}
+    assert f"`{file.name}`" in (file.parent / "ORIGIN.md").read_text()
+
+
+def test_the_trained_resnet_errs_as_its_origin_says(need_data):
+    """On the JPEG copy whose figures are told, or on CIFAR-10 itself, whose images are a little better."""
+    need_data("cifar10")
+    net, params = nn.load(networks.trained_file("bundled:resnet20-cifar10-jpeg"))
+    images, labels = data.load("cifar10", "test").arrays()
+    assert nn.evaluate(net, params, images, labels).wrong <= 1135  # 1,130 where it was trained
