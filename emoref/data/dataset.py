@@ -88,8 +88,8 @@ def _cut_out(
     images: NDArray[np.uint8], size: int, rng: np.random.Generator, cover: Sequence[int]
 ) -> NDArray[np.uint8]:
     n, _, height, width = images.shape
-    rows = _covered(rng.integers(0, height, size=n), height, size)
-    columns = _covered(rng.integers(0, width, size=n), width, size)
+    rows = _covered(rng.integers(0, height, size=(n,)), height, size)
+    columns = _covered(rng.integers(0, width, size=(n,)), width, size)
     colour = np.asarray(cover, np.uint8)[None, :, None, None]
     return np.where(rows[:, None, :, None] & columns[:, None, None, :], colour, images)
 
