@@ -49,7 +49,7 @@ def test_a_network_that_has_seen_the_images_is_warned_of(tmp_path, caplog, known
     net = networks.build("lenet")
     path = tmp_path / "base.h5"
     nn.save(path, net, net.init(0), extra={"held_out": known})
-    choice, kept = steps.origin(str(path), HELD)
+    choice, kept = steps.origin(path, HELD)
     assert choice == ("read from base.h5" + ", trained on images that are held out here" * warned)
     assert kept == (known if isinstance(known, dict) and len(known) == 3 else {})
     messages = [record.getMessage() for record in caplog.records]
